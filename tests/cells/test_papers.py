@@ -345,7 +345,11 @@ def test_s5_starts_from_the_eigenvalues_of_hippos_normal_part():
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
-        ("peepholelstm", {"variant": "cfig"}, "model.options.variant=cfig: not one of vanilla, .* mean cifg"),
+        (
+            "peepholelstm",
+            {"variant": "cfig"},
+            "model.options.variant=cfig: must be one of vanilla, .* mean cifg",
+        ),
         ("rhn", {"depth": 0}, "model.options.depth=0: must be a whole number of at least 1"),
         ("s4d", {"pairs": 0}, "model.options.pairs=0: must be"),
         (

@@ -299,6 +299,28 @@ def test_a_users_own_class_takes_any_key(tmp_path):
     assert lines(f"++{own}") == ["scheduler.interval=steps: no such interval. Did you mean step?"]
 
 
+@pytest.mark.parametrize(
+    ("override", "line"),
+    [
+        ("model._target_=rnnlab.tasks.forecaster.Forecaster", "this class is called rnnlab.tasks.Forecaster"),
+        ("data._target_=rnnlab.data.sine.Sine", "this class is called rnnlab.data.Sine"),
+        (
+            "model._target_=rnnlab.Task",
+            "rnnlab has no such class for model. Possible: rnnlab.tasks.CharLM, rnnlab.tasks.Classifier, "
+            "rnnlab.tasks.Forecaster. Or a class of yours by its dotted path.",
+        ),
+        ("data._target_=rnnlab.data.Seris", "rnnlab has no such class for data. Did you mean rnnlab.data.Series?"),
+    ],
+)  # fmt: skip
+def test_a_class_of_rnnlab_that_is_not_for_this_key(override, line):
+    assert lines(override) == [f"{override}: {line}"]
+
+
+def test_classes_of_rnnlab_without_a_schema():
+    given = "data={_target_:rnnlab.runs.objects.given,key:'1',what:Mine,why:x}"
+    assert check(compose([f"++{given}"]))["data"]["what"] == "Mine"
+
+
 def test_an_experiment_without_its_package_line(tmp_path):
     (tmp_path / "experiment").mkdir()
     (tmp_path / "experiment" / "e.yaml").write_text("seed: 3\n")

@@ -3,7 +3,7 @@
 import pytest
 from omegaconf import OmegaConf
 
-from rnnlab.config import check, compose, explain
+from rnnlab.config import check, compose, config_folder, explain
 from rnnlab.config.hydra_config import opposed
 from rnnlab.errors import UserError
 
@@ -104,7 +104,7 @@ def test_forty_faults_are_found_with_one_composition(monkeypatch):
 
 def test_a_folder_of_configs_is_there_before_what_it_holds(tmp_path):
     (tmp_path / "data").mkdir()
-    (tmp_path / "data" / "waves.yaml").write_text("_target_: rnnlab.data.sine.Sine\n")
+    (tmp_path / "data" / "waves.yaml").write_text("_target_: mine.Waves\n")
     typo = "model.hiden_size: no such key. Did you mean model.hidden_size?"
     assert lines("data=waves", "model.hiden_size=3", f"hydra.searchpath=['file://{tmp_path}']") == [typo]
     assert explain.first_of_sweep("data=glob(wa*)", tmp_path) == "data=waves"
@@ -298,3 +298,35 @@ def test_a_fault_in_local_settings_names_their_file(tmp_path):
     found = dict(line.split(": ", 1) for line in map(str, caught.value.args))
     assert found["model.hiden_size"] == f"no such key. Did you mean model.hidden_size? (in {file})"
     assert found["optimizer.lr=-1"].endswith(f"(in {file})")
+
+
+def test_a_fault_in_an_experiment_of_rnnlab_names_its_file(tmp_path):
+    sine = config_folder() / "experiment" / "sine.yaml"
+    line = "data.noise_std: no such key. data=sine has it, data=chars has not."
+
+    def said(*overrides, folder=None):
+        with pytest.raises(UserError) as caught:
+            check(compose(overrides, folder), overrides, folder)
+        return list(caught.value.args)
+
+    asked = ["data=chars", "model=char_lm"]
+    assert said("experiment=sine", *asked) == [f"{line} (in {sine})"]
+    assert said("experiment=sine", *asked, "data.noise_std=0.2") == [line]  # the override is to blame
+    (tmp_path / "experiment").mkdir()
+    for name in ("sine", "mine"):
+        file = tmp_path / "experiment" / f"{name}.yaml"
+        file.write_text("# @package _global_\ndefaults: [sine]\ndata: {noise_std: 0.3}\n")
+    assert said("experiment=mine", *asked, folder=tmp_path) == [f"{line} (in {file})"]
+    assert said("experiment=sine", *asked, folder=tmp_path) == [
+        f"{line} (in {sine})"
+    ]  # the file that Hydra takes
+    file.write_text("# @package _global_\ndefaults: [sine]\n")
+    assert said("experiment=mine", *asked, folder=tmp_path) == [f"{line} (in {sine})"]
+
+
+def test_a_value_that_a_file_demands_is_not_set_by_it(tmp_path):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "mine.yaml").write_text("defaults: [series]\npath: ???\n")
+    with pytest.raises(UserError) as caught:
+        check(compose(["data=mine"], tmp_path), ["data=mine"], tmp_path)
+    assert caught.value.args[0] == "data.path is required: a file"

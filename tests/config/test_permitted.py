@@ -114,6 +114,9 @@ def test_what_it_would_run_is_said():
     assert said("callbacks", node) == [
         "callbacks.it=a.B(x: number, y: os.system(command: text), z: list of 2)"
     ]
+    assert said("model", {"_target_": "rnnlab.tasks.forecaster.Forecaster"}) == [
+        "model=rnnlab.tasks.forecaster.Forecaster() (the list has rnnlab.tasks.Forecaster)"
+    ]
     assert said("trainer", {"strategy": "ddp_spawn", "plugins": None}) == ["trainer.strategy=text"]
 
 

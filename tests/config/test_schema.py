@@ -11,7 +11,7 @@ from lightning.pytorch import Trainer as LightningTrainer
 from rnnlab.config import config_folder
 from rnnlab.config.model_schema import UNBUILT
 from rnnlab.config.schema import COMPONENTS, NAMED
-from rnnlab.config.trainer_schema import Trainer
+from rnnlab.config.trainer_schema import TrainerSchema
 
 KNOWN = {t: s for registry in (*COMPONENTS.values(), *NAMED.values()) for t, s in registry.items()}
 # what a caller of ours gives, not the user
@@ -49,8 +49,8 @@ def test_defaults_of_torch_and_lightning_are_theirs(target):
 
 def test_trainer_knows_every_argument_of_lightnings():
     theirs = set(inspect.signature(LightningTrainer).parameters)
-    ours = set(Trainer.model_fields)
-    assert theirs == (ours | set(Trainer.reserved)) - {
+    ours = set(TrainerSchema.model_fields)
+    assert theirs == (ours | set(TrainerSchema.reserved)) - {
         "threads", "divergence_factor", "steps_per_call", "val_every_n_steps"}  # fmt: skip
 
 

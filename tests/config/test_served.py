@@ -15,9 +15,9 @@ from omegaconf import OmegaConf
 import rnnlab
 from rnnlab.cli import main
 from rnnlab.config import check, compose
-from rnnlab.config.hydra_keys import SERVED, UNUSED, refuse_unused, unused
+from rnnlab.config.hydra_keys import UNUSED, refuse_unused, unused
 from rnnlab.config.reading import shown
-from rnnlab.config.trainer_schema import Trainer
+from rnnlab.config.trainer_schema import TrainerSchema
 from rnnlab.errors import UserError
 from rnnlab.training.stock_callbacks import UNSERVED
 
@@ -31,16 +31,32 @@ CALLBACKS = {
     "ThroughputMonitor": ["batch_size_fn={_target_:hydra.utils.get_object,path:builtins.len}"], "Timer": [],
     "WeightAveraging": [],
 }  # fmt: skip
+# keys that have their usual effect, with all keys below them
+SERVED = {
+    "hydra.mode": "RUN or MULTIRUN",
+    "hydra.searchpath": "more folders of configs",
+    "hydra.launcher": "chosen by hydra/launcher, with its arguments",
+    "hydra.sweeper": "chosen by hydra/sweeper, with its arguments and params",
+    "hydra.callbacks": "a run calls them all; a sweep of rnnlab refuses those for jobs (hydra/launcher=basic)",
+    "hydra.job.env_set": "of a run; a sweep of rnnlab refuses it, for its workers have the command's environment",
+    "hydra.job.env_copy": "as env_set",
+    "hydra.job_logging": "Python's logging in the command's process; rnnlab itself logs nothing by it",
+    "hydra.hydra_logging": "Hydra's own lines",
+    "hydra.verbose": "Python's logging in the command's process",
+    "hydra.help": "what --help shows",
+    "hydra.hydra_help": "what --hydra-help shows",
+    "hydra.defaults": "Hydra's own list of files",
+}
 SECTION = TEXT.split("## Lightning's and Hydra's keys")[1].split("\n## ")[0]
 
 
 def test_the_tables_are_those_of_the_code():
     rows = dict(re.findall(r"^\| `([\w.]+)` \| (.+) \|$", SECTION, re.M))
     served = {key: how for key, how in SERVED.items() if key != "hydra.defaults"}
-    assert rows == Trainer.reserved | UNUSED | served | UNSERVED | {k: rows.get(k) for k in CALLBACKS}
+    assert rows == TrainerSchema.reserved | UNUSED | served | UNSERVED | {k: rows.get(k) for k in CALLBACKS}
 
 
-OTHERS = {name: field for name, field in Trainer.model_fields.items() if not field.is_required()}
+OTHERS = {name: field for name, field in TrainerSchema.model_fields.items() if not field.is_required()}
 
 
 @pytest.mark.parametrize("key", OTHERS)

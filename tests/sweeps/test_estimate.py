@@ -94,7 +94,7 @@ class FakeProbe:
         one, total = function.args
         assert total == estimate.guessed_steps(one)
         self.tried.append((one["model"]["cell"], one["model"]["hidden_size"]))
-        return estimate.Trial(
+        return estimate.Measurement(
             3 * estimate.guessed_seconds(one), "native", private=100_000_000, shared=50_000_000
         )
 

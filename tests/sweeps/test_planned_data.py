@@ -7,7 +7,7 @@ from rnnlab.config import base_config, check, compose, deciding
 from rnnlab.errors import UserError
 from rnnlab.sweeps.grid import grid
 from rnnlab.sweeps.planner import Planner
-from rnnlab.sweeps.probe import Trial, attempt
+from rnnlab.sweeps.probe import Measurement, measure
 from rnnlab.sweeps.rehearsal import Questions, answers
 
 GROUPS = {"experiment", "model", "data", "optimizer", "scheduler", "trainer", "callbacks", "logger"}
@@ -62,16 +62,16 @@ def test_a_missing_column_and_a_short_series_are_lines(tmp_path):
 
 def test_a_trial_that_fails_says_why(texts):
     config = check(compose(["data=chars", "model=char_lm", f"data.path={texts / 'bad.txt'}"]))
-    assert "not utf-8" in attempt(config, 10)
+    assert "not utf-8" in measure(config, 10)
     absent = check(compose(["data=chars", "model=char_lm", "data.corpus=text8", f"data.folder={texts}"]))
-    assert "downloads nothing" in attempt(absent, 10) and refusal(absent) == ""
+    assert "downloads nothing" in measure(absent, 10) and refusal(absent) == ""
 
 
 def test_a_trial_may_be_shorter_than_the_runs_warm_up():
     config = check(compose(["experiment=sine", "data.n_points=200", "model.hidden_size=4", "trainer.accelerator=cpu",
                             "scheduler.warmup_steps=20"]))  # fmt: skip
-    found = attempt(config, 100)
-    assert isinstance(found, Trial), found
+    found = measure(config, 100)
+    assert isinstance(found, Measurement), found
 
 
 @pytest.mark.parametrize("written", ["val/mse", "metric/mse"])

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 from rnnlab.cli import main
+from rnnlab.config import check, compose
 from rnnlab.errors import UserError
 from rnnlab.runs.run import Run, runs
 from rnnlab.sweeps import ray_pool
@@ -25,16 +26,19 @@ LONG = ("trainer.max_epochs=3000", "checkpoint.every_n_steps=200")
 
 @pytest.mark.parametrize(
     ("key", "value", "why"),
-    [("cpus", 0, "a number above 0"), ("cpus", True, "a number above 0"),
-     ("cpus", float("nan"), "a number above 0"), ("gpus", -1, "0 or above"),
-     ("address", 3, "a text, such as auto")],
+    [("cpus", "0", "a number above 0"), ("cpus", "true", "a number above 0"), ("cpus", "nan", "a number above 0"),
+     ("gpus", "-1", "a number of at least 0"), ("address", "[a]", "text or null")],
 )  # fmt: skip
-def test_a_wrong_key_is_named(key, value, why):
-    with pytest.raises(UserError, match=f"sweep.ray.{key}={value}: must be .*{why}"):
-        ray_pool.checked({"ray": KEYS | {key: value}})
-    with pytest.raises(UserError, match=r"sweep\.ray\.cpu: no such key\. Did you mean cpus"):
-        ray_pool.checked({"ray": KEYS | {"cpu": 3}})
-    assert ray_pool.checked({"ray": KEYS}) == KEYS
+def test_a_wrong_value_is_named(key, value, why):
+    with pytest.raises(UserError) as error:
+        check(compose(["experiment=sine", f"sweep.ray.{key}={value}"]))
+    assert error.value.args == (f"sweep.ray.{key}={value}: must be {why}",)
+
+
+def test_a_wrong_key_is_named():
+    with pytest.raises(UserError, match=r"sweep\.ray\.cpu: no such key\. Did you mean sweep\.ray\.cpus\?"):
+        check(compose(["experiment=sine", "+sweep.ray.cpu=3"]))
+    assert check(compose(["experiment=sine"]))["sweep"]["ray"] == KEYS
 
 
 def test_an_address_where_nothing_listens_is_refused():

@@ -29,9 +29,9 @@ from rnnlab.runs.trials import append, pareto_front, read_journal  # noqa: E402
 from rnnlab.sweeps.job import Outcome  # noqa: E402
 from rnnlab.sweeps.live import LiveView  # noqa: E402
 from rnnlab.sweeps.search import Search, describe, stale_lines  # noqa: E402
+from rnnlab.sweeps.searching import alone  # noqa: E402
 from rnnlab.sweeps.space import space  # noqa: E402
 from rnnlab.sweeps.study import fitted  # noqa: E402
-from rnnlab.sweeps.sweep import alone  # noqa: E402
 
 STEPS = 81
 OPTIONS = {"search": "random", "objectives": [], "trials": 9, "minutes": None, "prune": "none", "reduction": 3,
@@ -120,8 +120,8 @@ def test_hydras_own_words_for_a_space():
     points = [[a.text for a in point] for point in found.points(params)]
     assert points == [["trainer.max_steps=10", "model.hidden_size=16", "optimizer.lr=0.0123457", "data.window=10",
                        "model.dropout=0.25", "model.num_layers=2", "+x=b", f"seed={s}"] for s in (1, 2)]  # fmt: skip
-    corners = {a.text for point in found.corners() for a in point}
-    assert {"optimizer.lr=0.0001", "optimizer.lr=0.1", "model.num_layers=3", "+x=a", "+x=b"} <= corners
+    covering = {a.text for point in found.covering_points() for a in point}
+    assert {"optimizer.lr=0.0001", "optimizer.lr=0.1", "model.num_layers=3", "+x=a", "+x=b"} <= covering
 
 
 @pytest.mark.parametrize(
@@ -148,7 +148,7 @@ class Lab:
         self.folder, self.workers = tmp_path / "lab", workers
         self.space = space(lines, no_group)
         self.options = OPTIONS | options
-        example = self.plan(self.space.corners()[0])
+        example = self.plan(self.space.covering_points()[0])
         self.search = Search(self.space, self.plan, self.options, example)
 
     def plan(self, point):
@@ -577,7 +577,7 @@ def test_losses_of_several_units_can_be_searched_where_none_is_compared(tmp_path
 
 
 def test_a_trial_that_a_run_alone_would_refuse_is_none(tmp_path, capsys):
-    """At the corners each value passes: an epoch has two batches only where the larger batch meets the interval."""
+    """Each value passes by itself: an epoch has two batches only where the larger batch meets the interval."""
     asked = ["train", "-m", "data=sine", "data.n_points=200", "model.hidden_size=4", "trainer.accelerator=cpu",
              "trainer.max_epochs=1", "logger=none", "callbacks=none", "sweep.workers=1", "sweep.search=random",
              "sweep.trials=12", "sweep.search_order=deterministic", "optimizer.lr=interval(0.001,0.01)",

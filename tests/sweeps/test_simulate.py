@@ -49,11 +49,11 @@ def test_a_sweep_reads_each_record_once_and_writes_nothing_for_a_run(simulate, t
 def test_what_was_replaced_to_simulate_is_back(simulate, tmp_path):
     import time
 
-    from rnnlab.sweeps import live, pools, scheduler
+    from rnnlab.sweeps import chosen_pool, live, scheduler
     from rnnlab.sweeps.planner import Planner
     from rnnlab.sweeps.pool import LocalPool
 
     plan = Planner.plan
     simulate.swept(20, 5, str(tmp_path), write=False)
-    assert (live.time, scheduler.time, pools.LocalPool, Planner.plan) == (time, time, LocalPool, plan)
+    assert (live.time, scheduler.time, chosen_pool.LocalPool, Planner.plan) == (time, time, LocalPool, plan)
     assert not (tmp_path / "sine").exists()

@@ -13,11 +13,14 @@ from pathlib import Path
 
 import pytest
 import slurm as real
+from omegaconf import OmegaConf
 
 import warm
 from rnnlab.cli import main
 from rnnlab.cli.train import with_sweep_options
-from rnnlab.config import compose
+from rnnlab.config import check, compose
+from rnnlab.config.reading import shown
+from rnnlab.config.texts import kept
 from rnnlab.errors import UserError
 from rnnlab.runs.files import write_json
 from rnnlab.runs.lock import is_locked
@@ -39,20 +42,50 @@ def test_packs_take_their_minutes_and_no_more():
     assert cut([], 10, 3) == []
 
 
+def refused(section: str, **keys: object) -> list[str]:
+    """What `check` says of a config with these keys in a section below `sweep`."""
+    values = OmegaConf.to_container(compose(["experiment=sine"]), resolve=False)
+    values["sweep"][section] |= keys
+    with pytest.raises(UserError) as error:
+        check(OmegaConf.create(values))
+    return list(error.value.args)
+
+
+WHOLE = "a whole number of at least 1"
+
+
 @pytest.mark.parametrize(
     ("key", "value", "why"),
-    [("cpus", 0, "a number above 0"), ("cpus", 1.5, "a number above 0"), ("cpus", True, "a number above 0"),
-     ("partition", 3, "a name"), ("setup", "module load", "a list of lines"), ("detach", "yes", "true or false"),
-     ("more", [], "keys of sbatch")],
+    [("cpus", 0, WHOLE), ("cpus", 1.5, WHOLE), ("cpus", True, WHOLE), ("parallel", 0, WHOLE), ("minutes", 0.5, WHOLE),
+     ("gpus", -1, "a whole number of at least 0"), ("minutes_per_job", 0, "a number above 0"),
+     ("memory_gb", 0, "a number above 0 or null"), ("partition", [3], "text or null"),
+     ("setup", "module load", "a list of lines of shell"), ("detach", "yes", "true or false"),
+     ("more", [], "keys of sbatch, as in {qos:short}")],
 )  # fmt: skip
-def test_a_wrong_key_is_named(key, value, why):
-    with pytest.raises(UserError, match=f"sweep.slurm.{key}={value}.*{why}".replace("[", "\\[")):
-        slurm.checked({"slurm": KEYS | {key: value}})
-    with pytest.raises(
-        UserError, match=r"no such key\. Did you mean sweep\.slurm\.|no such key\. Did you mean cpus"
-    ):
-        slurm.checked({"slurm": KEYS | {"cpu": 3}})
-    assert slurm.checked({"slurm": KEYS}) == KEYS
+def test_a_wrong_value_is_named(key, value, why):
+    assert refused("slurm", **{key: value}) == [f"sweep.slurm.{key}={shown(value)}: must be {why}"]
+
+
+def test_a_wrong_key_is_named():
+    assert refused("slurm", partitoin="gpu", cpu=3) == [
+        "sweep.slurm.partitoin: no such key. Did you mean sweep.slurm.partition?",
+        "sweep.slurm.cpu: no such key. Did you mean sweep.slurm.cpus?",
+    ]
+    keys = check(compose(["experiment=sine"]))["sweep"]["slurm"]
+    assert keys == KEYS
+
+
+def test_an_account_of_digits_stays_text():
+    assert kept(["sweep.slurm.account=007"]) == ["sweep.slurm.account='007'"]
+
+
+@pytest.mark.parametrize("how", [(), ("sweep.pool=local",), ("sweep=slurm",)])
+def test_a_dry_run_and_any_pool_refuse_a_wrong_key(how, tmp_path, capsys):
+    asked = ["train", "-m", "experiment=sine", "seed=0,1", "+sweep.slurm.partitoin=gpu", *how, "--dry-run"]
+    assert main([*asked, f"paths.outputs={tmp_path}"]) == 2
+    assert (
+        "sweep.slurm.partitoin: no such key. Did you mean sweep.slurm.partition?" in capsys.readouterr().err
+    )
 
 
 @pytest.mark.parametrize(("minutes", "seconds"), [(1, 20), (4, 80), (120, 90)])

@@ -183,7 +183,7 @@ def test_so_many_failures_stop_a_sweep_and_its_jobs(tmp_path, monkeypatch):
     sweep = slurm.SlurmSweep(due, options, View(), [], print)
     for planned, record in zip(due, known, strict=True):
         planned.run.known = record
-    sweep._watch({"7_0": {"runs": ["0", "1"]}})
+    sweep._watch({"7_0": ["0", "1"]})
     assert cancelled == ["7_0"] and sweep.stopping == "sweep.max_failures=1"
     assert {i: outcome.status for i, outcome in sweep.outcomes.items()} == {0: "failed"}
 
@@ -195,11 +195,13 @@ def test_a_sweep_waits_for_a_slurm_that_does_not_answer(tmp_path, monkeypatch):
     monkeypatch.setattr(slurm_queue, "in_queue", lambda: next(asked))
     run = SimpleNamespace(known={"status": "running"})
     planned = SimpleNamespace(run=run, status="", place=SimpleNamespace(folder=tmp_path / "a run"))
-    sweep = slurm.SlurmSweep([planned], {"slurm": KEYS, "stale": "keep"}, View(), [], print)
-    sweep._watch({"7_0": {"runs": ["a run"]}})
+    sweep = slurm.SlurmSweep(
+        [planned], {"slurm": KEYS, "stale": "report", "max_failures": None}, View(), [], print
+    )
+    sweep._watch({"7_0": ["a run"]})
     assert next(asked, "all asked") == "all asked" and sweep.outcomes[0].status == "failed"
     (tmp_path / slurm.FOLDER).mkdir()
-    sweep._note({"7_0": {"runs": ["a run"]}})
+    sweep._note({"7_0": ["a run"]})
     monkeypatch.setattr(slurm_queue, "in_queue", lambda: None)
     with pytest.raises(UserError, match="squeue does not say"):
         sweep.run()  # which would have submitted the run a second time

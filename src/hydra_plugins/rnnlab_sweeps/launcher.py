@@ -32,5 +32,5 @@ class RnnlabLauncher(BasicLauncher):
             return super().launch(job_overrides, initial_job_idx)
         from rnnlab.sweeps.hydra_bridge import run_jobs
 
-        assert self.config is not None, "setup() comes first"
+        assert self.config is not None and self.hydra_context is not None, "setup() comes first"
         return run_jobs(self.config, self.hydra_context, job_overrides)

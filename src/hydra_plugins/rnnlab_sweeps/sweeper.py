@@ -27,7 +27,7 @@ class RnnlabSweeper(BasicSweeper):
             return super().sweep(arguments)
         from rnnlab.sweeps.hydra_bridge import job_batches, run_grid
 
-        assert self.config is not None, "setup() comes first"
+        assert self.config is not None and self.hydra_context is not None, "setup() comes first"
         overrides = [*(f"{key}={value}" for key, value in (self.params or {}).items()), *arguments]
         if type(self.launcher).__name__ == RnnlabLauncher.__name__ or self.config.sweep.dry_run is True:
             return run_grid(self.config, self.hydra_context, overrides)

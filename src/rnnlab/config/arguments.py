@@ -17,7 +17,7 @@ def check_arguments(
     `given` may be a constructor's `locals()`: names that are not keys of the schema are ignored, and so are the keys
     `aside`, which the class checks itself. Tuples and arrays count as lists, a Path as its text.
     """
-    values = {k: plain(v) for k, v in given.items() if k in schema.model_fields and k not in aside}
+    values = {k: as_config_value(v) for k, v in given.items() if k in schema.model_fields and k not in aside}
     reading, node = Reading({section: values}), schema.model_construct(_fields_set=set())
     for key, value in list(values.items()):
         assign(reading, section, schema, node, key, value, values)
@@ -27,7 +27,7 @@ def check_arguments(
         raise UserError(*reading.problems)
 
 
-def plain(value: Any) -> Any:
+def as_config_value(value: Any) -> Any:
     if isinstance(value, Path):
         return str(value)
     if hasattr(value, "tolist"):

@@ -22,7 +22,11 @@ from omegaconf import DictConfig, OmegaConf
 from rnnlab.errors import RunFailed, UserError, nearest
 from rnnlab.import_path import drawing_alike
 
-OURS = ("rnnlab", "torch", "lightning")  # packages that draw no random numbers when they are imported
+WITHOUT_DRAWS = (
+    "rnnlab",
+    "torch",
+    "lightning",
+)  # packages that draw no random numbers when they are imported
 
 
 def build(node: Mapping[str, Any] | DictConfig, at: str, **kwargs: Any) -> Any:
@@ -227,7 +231,7 @@ def locate(target: str, at: str) -> Any:
         if i and not inspect.ismodule(found):
             raise UserError(absent)
         try:
-            with nullcontext() if path in sys.modules or parts[0] in OURS else drawing_alike():
+            with nullcontext() if path in sys.modules or parts[0] in WITHOUT_DRAWS else drawing_alike():
                 found = importlib.import_module(path)
         except Exception as error:
             # the module exists, but its import fails

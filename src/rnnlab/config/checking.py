@@ -4,15 +4,16 @@ import functools
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 from omegaconf import DictConfig, OmegaConf
 
-from rnnlab.config.checked import RunConfig
+from rnnlab.config.dotted import value_at
 from rnnlab.config.files import columns
 from rnnlab.config.origins import with_files
 from rnnlab.config.reading import read
 from rnnlab.config.resolve import resolve
+from rnnlab.config.run_config import RunConfig
 from rnnlab.errors import UserError, warn
 
 TARGET = "data.target is required"
@@ -46,9 +47,7 @@ def causes(problems: list[str], cfg: DictConfig) -> list[str]:
     raw = OmegaConf.to_container(cfg, resolve=False)
 
     def copies(key: str) -> bool:
-        value: Any = raw
-        for part in key.split("."):
-            value = value.get(part) if isinstance(value, dict) else None
+        value = value_at(raw, key)
         copied = re.fullmatch(r"\$\{([\w.]+)\}", value) if isinstance(value, str) else None
         return copied is not None and copied[1] in of
 

@@ -8,17 +8,17 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from rnnlab.config.fields import (
-    HOW,
-    NEUTRAL,
+    NOT_IN_ID,
+    NOT_IN_ID_AT_DEFAULT,
     Count,
+    CountFrom2,
+    Described,
     Flag,
-    Many,
     Natural,
     NonNegative,
     Number,
     Positive,
     Probability,
-    Says,
     Seed,
     Text,
     wrong,
@@ -59,30 +59,35 @@ def _no_repeats(names: str | list[str]) -> str | list[str]:
 
 
 Fractions = Annotated[
-    list[NonNegative], AfterValidator(_fractions), Says("three numbers of at least 0 that sum to 1")
+    list[NonNegative], AfterValidator(_fractions), Described("three numbers of at least 0 that sum to 1")
 ]
 Encoding = Annotated[Text, AfterValidator(_encoding)]
 TextFiles = Annotated[
-    Text | list[Text], Field(min_length=1), AfterValidator(files), Says("a file, a folder or a list of files")
+    Text | list[Text],
+    Field(min_length=1),
+    AfterValidator(files),
+    Described("a file, a folder or a list of files"),
 ]
-DataFile = Annotated[Text, AfterValidator(file), Says("a file")]
+DataFile = Annotated[Text, AfterValidator(file), Described("a file")]
 Columns = Annotated[
     Text | list[Text],
     Field(min_length=1),
     AfterValidator(_no_repeats),
-    Says("a column's name or a list of names"),
+    Described("a column's name or a list of names"),
 ]
 
 
-Names = Annotated[list[Text], AfterValidator(_no_repeats), Says("a list of words")]
-Character = Annotated[Text, Field(min_length=1, max_length=1), Says("one character")]
+Names = Annotated[list[Text], AfterValidator(_no_repeats), Described("a list of words")]
+Character = Annotated[Text, Field(min_length=1, max_length=1), Described("one character")]
 Country = Annotated[
-    Text, Field(pattern=r"^[A-Z]{2}(-[A-Z0-9]+)?$"), Says("a country such as DE, or a region such as DE-BY")
+    Text,
+    Field(pattern=r"^[A-Z]{2}(-[A-Z0-9]+)?$"),
+    Described("a country such as DE, or a region such as DE-BY"),
 ]
 CYCLES = ("minute", "hour", "weekday", "day", "week", "month", "quarter")
 
 
-class Data(Node):
+class DataSchema(Node):
     kind: ClassVar[str] = ""
     batch_size: Natural
     fractions: Fractions
@@ -93,19 +98,19 @@ class Data(Node):
             yield "fractions", "training needs a share above 0"
 
 
-class Windowed(Data):
+class WindowedSchema(DataSchema):
     kind: ClassVar[str] = "series"
     window: Count
     horizon: Count
     seed: Seed
 
 
-class Sine(Windowed):
+class SineSchema(WindowedSchema):
     choice: ClassVar[str] = "sine"
-    n_points: Many
+    n_points: CountFrom2
     t_max: Positive
-    amplitudes: Annotated[list[Number], Field(min_length=1), Says("a list of at least one number")]
-    frequencies: Annotated[list[Number], Field(min_length=1), Says("a list of at least one number")]
+    amplitudes: Annotated[list[Number], Field(min_length=1), Described("a list of at least one number")]
+    frequencies: Annotated[list[Number], Field(min_length=1), Described("a list of at least one number")]
     noise_std: NonNegative
     split: Literal["points", "targets", "windows"]
 
@@ -132,33 +137,35 @@ class Sine(Windowed):
                 )
 
 
-class Series(Windowed):
+class SeriesSchema(WindowedSchema):
     choice: ClassVar[str] = "series"
     path: DataFile
     target: Columns
     columns: Columns | None
     time_column: Text | None
-    id_column: Annotated[Text | None, NEUTRAL] = None
-    known: Annotated[Names, NEUTRAL] = []  # noqa: RUF012
-    calendar: Annotated[list[Literal[CYCLES]], NEUTRAL] = []  # type: ignore[valid-type]  # noqa: RUF012
-    holidays: Annotated[Country | None, NEUTRAL] = None
+    id_column: Annotated[Text | None, NOT_IN_ID_AT_DEFAULT] = None
+    known: Annotated[Names, NOT_IN_ID_AT_DEFAULT] = []  # noqa: RUF012
+    calendar: Annotated[list[Literal[CYCLES]], NOT_IN_ID_AT_DEFAULT] = []  # type: ignore[valid-type]  # noqa: RUF012
+    holidays: Annotated[Country | None, NOT_IN_ID_AT_DEFAULT] = None
     missing: Literal["error", "interpolate", "drop"]
     resample: (
-        Annotated[Text, Field(pattern=f"^{PERIOD}$"), Says("a period such as 30min, 2h, 1d, 1month")] | None
+        Annotated[Text, Field(pattern=f"^{PERIOD}$"), Described("a period such as 30min, 2h, 1d, 1month")]
+        | None
     )
     scaling: Literal[
         "standard", "minmax", "none",
         "window_last", "window_mean", "window_standard", "difference", "seasonal_difference",
     ]  # fmt: skip
-    log: Annotated[Flag, NEUTRAL] = False
+    log: Annotated[Flag, NOT_IN_ID_AT_DEFAULT] = False
     season: Count | Literal["auto"] | None
-    origin: Annotated[Natural, NEUTRAL] = 0
-    split: Annotated[Literal["targets", "rows"], NEUTRAL] = "rows"  # as in older runs, which had no such key
-    time_format: Annotated[Text | None, NEUTRAL] = None
+    origin: Annotated[Natural, NOT_IN_ID_AT_DEFAULT] = 0
+    # the default is that of older runs, which had no such key
+    split: Annotated[Literal["targets", "rows"], NOT_IN_ID_AT_DEFAULT] = "rows"
+    time_format: Annotated[Text | None, NOT_IN_ID_AT_DEFAULT] = None
     delimiter: Annotated[Character, BeforeValidator(_tab)] | None
-    decimal: Annotated[Literal[".", ","], NEUTRAL] = "."
-    thousands: Annotated[Character | None, NEUTRAL] = None
-    marks: Annotated[Names, NEUTRAL] = []  # noqa: RUF012
+    decimal: Annotated[Literal[".", ","], NOT_IN_ID_AT_DEFAULT] = "."
+    thousands: Annotated[Character | None, NOT_IN_ID_AT_DEFAULT] = None
+    marks: Annotated[Names, NOT_IN_ID_AT_DEFAULT] = []  # noqa: RUF012
     encoding: Encoding
 
     def problems(self) -> Iterator[Problem]:
@@ -181,17 +188,17 @@ class Series(Windowed):
             yield "scaling", "needs windows of at least two rows; set data.window=2 or more"
 
 
-class Chars(Data):
+class CharsSchema(DataSchema):
     choice: ClassVar[str] = "chars"
     kind: ClassVar[str] = "text"
     corpus: Literal["pydoc", "tinyshakespeare", "text8", "enwik8"]
     path: TextFiles | None
-    val_path: Annotated[TextFiles | None, NEUTRAL] = None
-    folder: Annotated[Text, HOW]
+    val_path: Annotated[TextFiles | None, NOT_IN_ID_AT_DEFAULT] = None
+    folder: Annotated[Text, NOT_IN_ID]
     segment: Count
     batch_size: Count
     unknown: Literal["error", "skip", "replace"]
-    split: Annotated[Literal["text", "rows"], NEUTRAL] = "text"
+    split: Annotated[Literal["text", "rows"], NOT_IN_ID_AT_DEFAULT] = "text"
     limit: Count | None
     encoding: Encoding
 
@@ -200,14 +207,14 @@ class Chars(Data):
             yield ("val_path", "data.split=rows takes validation from data.path itself; set data.split=text")
 
 
-class Tokens(Data):
+class TokensSchema(DataSchema):
     choice: ClassVar[str] = "tokens"
     kind: ClassVar[str] = "labelled"
-    n_sequences: Many
-    vocab_size: Many
+    n_sequences: CountFrom2
+    vocab_size: CountFrom2
     min_length: Count
     max_length: Count
-    classes: Many
+    classes: CountFrom2
     markers: Count
     marker_rate: Probability
     label_noise: Probability
@@ -227,8 +234,8 @@ class Tokens(Data):
 PARTS = ("training part", "validation part", "test part")
 
 DATA: dict[str, type[Node]] = {
-    "rnnlab.data.Sine": Sine,
-    "rnnlab.data.Series": Series,
-    "rnnlab.data.Chars": Chars,
-    "rnnlab.data.Tokens": Tokens,
+    "rnnlab.data.Sine": SineSchema,
+    "rnnlab.data.Series": SeriesSchema,
+    "rnnlab.data.Chars": CharsSchema,
+    "rnnlab.data.Tokens": TokensSchema,
 }

@@ -13,7 +13,7 @@ MOST = 1e12  # far more than fits into memory, and few enough to be counted on t
 KEYS = ("cell", "nonlinearity", "bias", "initial_state", "num_layers", "bidirectional", "embedding_size")
 
 
-def settle(model: dict[str, Any], asked: str) -> str | None:
+def set_hidden_size(model: dict[str, Any], asked: str) -> str | None:
     """Sets `hidden_size` in the config of a model with a cell of rnnlab; returns the reason if it cannot, else None.
 
     `equal` is null afterwards, so that the run is the same as one with this `hidden_size`.

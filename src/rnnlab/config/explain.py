@@ -28,6 +28,7 @@ from yaml import YAMLError
 
 from rnnlab.config.building import locate
 from rnnlab.config.checking import check
+from rnnlab.config.dotted import ABSENT, value_at
 from rnnlab.config.hydra_config import COMPOSING, addable, composed
 from rnnlab.config.hydra_keys import absent, key_of
 from rnnlab.config.origins import config_folder
@@ -310,12 +311,7 @@ def _near(key: str, override: str, tree: DictConfig) -> str:
 
 
 def _is_in(key: str, tree: Any) -> bool:
-    node = OmegaConf.to_container(tree, resolve=False)
-    for name in key.split("."):
-        if not isinstance(node, dict) or name not in node:
-            return False
-        node = node[name]
-    return True
+    return value_at(OmegaConf.to_container(tree, resolve=False), key, ABSENT) is not ABSENT
 
 
 def _could_be_added(key: str, tree: Any) -> bool:
@@ -323,9 +319,7 @@ def _could_be_added(key: str, tree: Any) -> bool:
     parent, _, last = key.rpartition(".")
     if parent in FIXED:
         return last in FIXED[parent].model_fields
-    node = OmegaConf.to_container(tree, resolve=False)
-    for name in parent.split("."):
-        node = node.get(name) if isinstance(node, dict) else None
+    node = value_at(OmegaConf.to_container(tree, resolve=False), parent)
     if not isinstance(node, dict) or "_target_" not in node:
         return False
     known = (COMPONENTS | NAMED).get(parent.partition(".")[0], {})

@@ -2,6 +2,7 @@
 
 import types
 from dataclasses import dataclass
+from enum import Enum
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import BeforeValidator, Field, Strict
@@ -9,18 +10,18 @@ from pydantic_core import PydanticCustomError
 
 
 @dataclass(frozen=True)
-class Says:
+class Described:
     """The description of a type, as it follows "must be" in an error."""
 
     words: str
 
 
-class Mark:
+class IdentityMark:
     """Whether a field is part of a run's identity; see `rnnlab.config.identity`."""
 
 
-HOW = Mark()  # never part of the identity: it changes no number
-NEUTRAL = Mark()  # not part of the identity at its default, so that a new field does not change older ids
+NOT_IN_ID = IdentityMark()  # the field changes no number
+NOT_IN_ID_AT_DEFAULT = IdentityMark()  # so that a new field does not change older ids
 
 
 def wrong(message: str, **values: Any) -> PydanticCustomError:
@@ -46,30 +47,32 @@ _Number = BeforeValidator(_number)
 _Whole = BeforeValidator(_whole)
 _finite = Field(allow_inf_nan=False)
 
-Natural = Annotated[int, _Whole, Field(ge=0), Says("a whole number of at least 0")]
-Seed = Annotated[int, _Number, Field(ge=0, lt=2**63), Says("a whole number from 0 to 2^63 - 1")]
-Count = Annotated[int, _Whole, Field(ge=1), Says("a whole number of at least 1")]
-Many = Annotated[int, _Whole, Field(ge=2), Says("a whole number of at least 2")]
-OrUnlimited = Annotated[int, _Whole, Field(ge=-1), Says("a whole number of at least 0, or -1 for no limit")]
-Number = Annotated[float, _Number, _finite, Says("a number")]
-Positive = Annotated[float, _Number, _finite, Field(gt=0), Says("a number above 0")]
-NonNegative = Annotated[float, _Number, _finite, Field(ge=0), Says("a number of at least 0")]
-Probability = Annotated[float, _Number, Field(ge=0, le=1), Says("a number from 0 to 1")]
-BelowOne = Annotated[float, _Number, Field(ge=0, lt=1), Says("a number of at least 0 and below 1")]
-Flag = Annotated[bool, Strict(), Says("true or false")]
-Text = Annotated[str, Says("text")]
-Texts = Annotated[list[Text], Says("a list of words")]
-Anything = Annotated[Any, Says("a value")]
+Natural = Annotated[int, _Whole, Field(ge=0), Described("a whole number of at least 0")]
+Seed = Annotated[int, _Number, Field(ge=0, lt=2**63), Described("a whole number from 0 to 2^63 - 1")]
+Count = Annotated[int, _Whole, Field(ge=1), Described("a whole number of at least 1")]
+CountFrom2 = Annotated[int, _Whole, Field(ge=2), Described("a whole number of at least 2")]
+OrUnlimited = Annotated[
+    int, _Whole, Field(ge=-1), Described("a whole number of at least 0, or -1 for no limit")
+]
+Number = Annotated[float, _Number, _finite, Described("a number")]
+Positive = Annotated[float, _Number, _finite, Field(gt=0), Described("a number above 0")]
+NonNegative = Annotated[float, _Number, _finite, Field(ge=0), Described("a number of at least 0")]
+Probability = Annotated[float, _Number, Field(ge=0, le=1), Described("a number from 0 to 1")]
+BelowOne = Annotated[float, _Number, Field(ge=0, lt=1), Described("a number of at least 0 and below 1")]
+Flag = Annotated[bool, Strict(), Described("true or false")]
+Text = Annotated[str, Described("text")]
+Texts = Annotated[list[Text], Described("a list of words")]
+Anything = Annotated[Any, Described("a value")]
 # to Lightning, 1 is one batch and 1.0 is all batches
-Batches = Annotated[int, _Whole, Strict(), Field(ge=0), Says("a whole number of batches")]
-Share = Annotated[float, Strict(), Field(ge=0, le=1), Says("a share from 0.0 to 1.0")]
-Several = Annotated[int, _Whole, Strict(), Field(ge=1), Says("a whole number of at least 1")]
+Batches = Annotated[int, _Whole, Strict(), Field(ge=0), Described("a whole number of batches")]
+Share = Annotated[float, Strict(), Field(ge=0, le=1), Described("a share from 0.0 to 1.0")]
+StrictCount = Annotated[int, _Whole, Strict(), Field(ge=1), Described("a whole number of at least 1")]
 
 
 def describe(annotation: Any) -> str:
     """The description of a type, such as "a whole number of at least 1 or null"."""
     for marker in reversed(getattr(annotation, "__metadata__", ())):
-        if isinstance(marker, Says):
+        if isinstance(marker, Described):
             return marker.words
     origin = get_origin(annotation)
     if origin is Annotated:
@@ -78,10 +81,15 @@ def describe(annotation: Any) -> str:
         return " or ".join(describe(part) for part in get_args(annotation))
     if annotation is type(None):
         return "null"
-    if origin is Literal:
-        return ", ".join(str(choice) for choice in get_args(annotation))
     if origin is list:
         return f"a list, each {describe(get_args(annotation)[0])}"
+    if origin is tuple:
+        parts = get_args(annotation)
+        if parts[-1] is ...:
+            return f"a list, each {describe(parts[0])}"
+        return f"a list of {len(parts)}: {', '.join(map(describe, parts))}"
+    if words := choices(annotation):
+        return ", ".join(words)
     return getattr(annotation, "__name__", str(annotation))
 
 
@@ -96,4 +104,6 @@ def choices(annotation: Any) -> list[str]:
         parts = [part for part in get_args(annotation) if part is not type(None)]
         found = [choices(part) for part in parts]
         return [c for part in found for c in part] if all(found) else []
+    if isinstance(annotation, type) and issubclass(annotation, Enum):
+        return list(annotation.__members__)
     return []

@@ -5,7 +5,6 @@ import inspect
 import os
 import re
 from collections.abc import Iterator, Sequence
-from functools import reduce
 from pathlib import Path
 from shlex import quote
 from typing import Any
@@ -15,26 +14,11 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 
+from rnnlab.config.dotted import ABSENT, value_at
 from rnnlab.config.origins import config_folder, file
 from rnnlab.config.spelling import near_key
 from rnnlab.errors import UserError, nearest
 
-# keys that have their usual effect, with all keys below them
-SERVED = {
-    "hydra.mode": "RUN or MULTIRUN",
-    "hydra.searchpath": "more folders of configs",
-    "hydra.launcher": "chosen by hydra/launcher, with its arguments",
-    "hydra.sweeper": "chosen by hydra/sweeper, with its arguments and params",
-    "hydra.callbacks": "a run calls them all; a sweep of rnnlab refuses those for jobs (hydra/launcher=basic)",
-    "hydra.job.env_set": "of a run; a sweep of rnnlab refuses it, for its workers have the command's environment",
-    "hydra.job.env_copy": "as env_set",
-    "hydra.job_logging": "Python's logging in the command's process; rnnlab itself logs nothing by it",
-    "hydra.hydra_logging": "Hydra's own lines",
-    "hydra.verbose": "Python's logging in the command's process",
-    "hydra.help": "what --help shows",
-    "hydra.hydra_help": "what --hydra-help shows",
-    "hydra.defaults": "Hydra's own list of files",
-}
 # keys that have no effect, and what has an effect in their place
 UNUSED = {
     "hydra.run.dir": "a run's folder lies in paths.outputs, below its name",
@@ -55,7 +39,6 @@ UNUSED = {
 }
 LOGGING = ("version", "formatters", "filters", "handlers", "loggers", "root", "incremental",
            "disable_existing_loggers")  # fmt: skip
-ABSENT = object()
 OF_OURS = {"sweeper": ("params", "max_batch_size")}  # arguments that every sweeper may have
 FOLDERS = ("hydra.sweep.dir", "hydra.sweep.subdir")  # keys that other launchers than rnnlab's use
 CHOSEN = ("hydra.launcher", "hydra.sweeper", "hydra.job_logging", "hydra.hydra_logging", "hydra.help",
@@ -174,7 +157,7 @@ def unused_in_files(hydra: Any) -> list[str]:
     found = {key: (value, str(path)) for path, key, value in there
              if unused(key) and value != AS_OURS.get(key, ABSENT)}  # fmt: skip
     for key, ours in AS_OURS.items():
-        value = reduce(lambda node, name: node[name], key.split(".")[1:], plain)
+        value = value_at(plain, key.removeprefix("hydra."))
         if value != ours:
             found.setdefault(key, (value, "a file of configs"))
     lines = [f"{key}={value}: is in {path}, and has no effect in rnnlab: {unused(key)}"
@@ -199,7 +182,7 @@ def _set_by_files(runtime: dict[str, Any]) -> Iterator[tuple[Path, str, Any]]:
     for folder in folders:
         for group, names in choices.items() if folder != config_folder() else [("local", "default")]:
             for name in names if isinstance(names, list) else [names]:
-                for path, at, content in file(folder, group.partition("@")[0], str(name)):
+                for path, at, content in file([folder], group.partition("@")[0], str(name)):
                     header = re.search(r"^# *@package +(\S+)", path.read_text(encoding="utf-8"), re.M)
                     at = {"_global_": "", "_group_": at}.get(header[1], header[1]) if header else at
                     for key, value in _leaves(at, content):

@@ -6,15 +6,15 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from rnnlab.config.fields import HOW, NEUTRAL
-from rnnlab.config.model_schema import Recurrent
+from rnnlab.config.fields import NOT_IN_ID, NOT_IN_ID_AT_DEFAULT
+from rnnlab.config.model_schema import RecurrentSchema
 from rnnlab.config.node import Node
 from rnnlab.config.reading import read
 from rnnlab.config.resolve import resolve
-from rnnlab.config.schema import HOW_SECTIONS, NAMED
+from rnnlab.config.schema import NAMED, SECTIONS_NOT_IN_ID
 from rnnlab.config.training_schema import WATCHING
 
-SHARED = Recurrent.model_construct()
+SHARED = RecurrentSchema.model_construct()
 
 
 def deciding(config: dict[str, Any] | DictConfig) -> dict[str, Any]:
@@ -40,10 +40,10 @@ def deciding_of(values: dict[str, Any], nodes: dict[str, Node], path: str = "") 
         values = node.deciding(values)
     for key, value in values.items():
         at = f"{path}.{key}" if path else key
-        if at in HOW_SECTIONS or _left_out(node, key, value) or (value is None and path in NAMED):
+        if at in SECTIONS_NOT_IN_ID or _left_out(node, key, value) or (value is None and path in NAMED):
             continue
         if isinstance(value, dict):
-            if (at in nodes and type(nodes[at]).how) or str(value.get("_target_")) in WATCHING:
+            if (at in nodes and type(nodes[at]).not_in_id) or str(value.get("_target_")) in WATCHING:
                 continue
             if at in nodes or at in NAMED:
                 value = deciding_of(value, nodes, at)
@@ -58,8 +58,8 @@ def deciding_of(values: dict[str, Any], nodes: dict[str, Node], path: str = "") 
 def _left_out(node: Node | None, key: str, value: Any) -> bool:
     if node is None:
         return False
-    how, neutral = _marked(type(node))
-    return key in how or (key in neutral and value == neutral[key])
+    never, not_at = _marked(type(node))
+    return key in never or (key in not_at and value == not_at[key])
 
 
 @cache
@@ -69,7 +69,7 @@ def _keys(kind: type[Node]) -> tuple[str, ...]:
 
 @cache
 def _marked(kind: type[Node]) -> tuple[frozenset[str], dict[str, Any]]:
-    """The keys that say how a run is done, and the neutral values of keys that are left out at these."""
+    """The keys that are never in the id, and the defaults of those that are not in it at their default."""
     fields = kind.model_fields
-    how = frozenset(key for key, field in fields.items() if HOW in field.metadata)
-    return how, {key: field.default for key, field in fields.items() if NEUTRAL in field.metadata}
+    never = frozenset(key for key, field in fields.items() if NOT_IN_ID in field.metadata)
+    return never, {k: field.default for k, field in fields.items() if NOT_IN_ID_AT_DEFAULT in field.metadata}

@@ -10,14 +10,14 @@ from pydantic import AfterValidator, Field
 from rnnlab.cells.description import CATALOGUE, Description, Option
 from rnnlab.config.equal import ASKED, MOST
 from rnnlab.config.fields import (
-    NEUTRAL,
+    NOT_IN_ID_AT_DEFAULT,
     BelowOne,
     Count,
+    Described,
     Flag,
     Number,
     Positive,
     Probability,
-    Says,
     Text,
     wrong,
 )
@@ -71,30 +71,33 @@ def _equal(text: str) -> str:
 Plain = bool | int | float | str | None
 
 
-class Recurrent(Node):
-    cell: Annotated[Text, AfterValidator(_cell), Says(f"{', '.join(CELLS)} or a dotted path")]
-    options: Annotated[dict[str, Plain], NEUTRAL, Says(OPTIONS)] = {}  # noqa: RUF012
+class RecurrentSchema(Node):
+    cell: Annotated[Text, AfterValidator(_cell), Described(f"{', '.join(CELLS)} or a dotted path")]
+    options: Annotated[dict[str, Plain], NOT_IN_ID_AT_DEFAULT, Described(OPTIONS)] = {}  # noqa: RUF012
     nonlinearity: Literal["tanh", "relu"]
     hidden_size: Count
-    equal: Annotated[Text | None, AfterValidator(lambda t: t if t is None else _equal(t)), NEUTRAL] = None
+    equal: Annotated[
+        Text | None, AfterValidator(lambda t: t if t is None else _equal(t)), NOT_IN_ID_AT_DEFAULT
+    ] = None
     num_layers: Count
     dropout: BelowOne
-    input_dropout: Annotated[BelowOne, NEUTRAL] = 0.0
-    recurrent_dropout: Annotated[BelowOne, NEUTRAL] = 0.0
-    zoneout: Annotated[BelowOne, NEUTRAL] = 0.0
-    zoneout_cell: Annotated[BelowOne | None, NEUTRAL] = None
+    input_dropout: Annotated[BelowOne, NOT_IN_ID_AT_DEFAULT] = 0.0
+    recurrent_dropout: Annotated[BelowOne, NOT_IN_ID_AT_DEFAULT] = 0.0
+    zoneout: Annotated[BelowOne, NOT_IN_ID_AT_DEFAULT] = 0.0
+    zoneout_cell: Annotated[BelowOne | None, NOT_IN_ID_AT_DEFAULT] = None
     bidirectional: Flag
     bias: Literal["both", "one", "none"]
     initial_state: Literal["zero", "learned"]
     init: Literal["uniform", "orthogonal", "torch"]
     init_scale: Positive | None
     forget_bias: Annotated[
-        Number | Literal["auto"] | None, Says("a number, auto (1.0 for a cell with a forget gate) or null")
+        Number | Literal["auto"] | None,
+        Described("a number, auto (1.0 for a cell with a forget gate) or null"),
     ]
     engine: Literal["auto", "reference", "torch", "native", "compiled"]
-    init_from: Annotated[Text, AfterValidator(folder), Says("a run's folder")] | None
-    init_from_freeze: Annotated[Flag, NEUTRAL] = False
-    init_from_rate: Annotated[Positive, NEUTRAL] = 1.0
+    init_from: Annotated[Text, AfterValidator(folder), Described("a run's folder")] | None
+    init_from_freeze: Annotated[Flag, NOT_IN_ID_AT_DEFAULT] = False
+    init_from_rate: Annotated[Positive, NOT_IN_ID_AT_DEFAULT] = 1.0
     kind: ClassVar[str] = ""
     metrics: ClassVar[tuple[str, ...]] = ()  # the metrics of its task
 
@@ -102,7 +105,7 @@ class Recurrent(Node):
         return self.metrics
 
     @property
-    def settled_forget_bias(self) -> float | str | None:
+    def chosen_forget_bias(self) -> float | str | None:
         """`forget_bias` with `auto` replaced; it stays `auto` for a user's own cell and a cell with options, until the
         cell is built.
         """
@@ -194,7 +197,7 @@ class Recurrent(Node):
 def own_options(cell: str) -> dict[str, Option]:
     """The options in `model.options` that one of rnnlab's cells takes."""
     found = CATALOGUE[cell].options if cell in CATALOGUE else {}
-    return {name: option for name, option in found.items() if name not in Recurrent.model_fields}
+    return {name: option for name, option in found.items() if name not in RecurrentSchema.model_fields}
 
 
 def _unfit(option: Option, value: Plain) -> str | None:
@@ -221,17 +224,17 @@ Levels = Annotated[
     list[Probability],
     Field(min_length=1),
     AfterValidator(_increasing),
-    Says("a list of levels between 0 and 1"),
+    Described("a list of levels between 0 and 1"),
 ]
 
 
-class Forecaster(Recurrent):
+class ForecasterSchema(RecurrentSchema):
     choice: ClassVar[str] = "forecaster"
     kind: ClassVar[str] = "series"
     metrics: ClassVar[tuple[str, ...]] = ("mse", "mae", "rmse")
     loss: Literal["mse", "mae", "huber", "quantile", "student_t"]
     huber_delta: Positive
-    quantiles: Annotated[Levels, NEUTRAL] = [0.1, 0.5, 0.9]  # noqa: RUF012
+    quantiles: Annotated[Levels, NOT_IN_ID_AT_DEFAULT] = [0.1, 0.5, 0.9]  # noqa: RUF012
     subtract_last: Flag
 
     def measured(self) -> tuple[str, ...]:
@@ -247,7 +250,7 @@ class Forecaster(Recurrent):
             yield "quantiles", f"only model.loss=quantile has them, not {self.loss}"
 
 
-class CharLM(Recurrent):
+class CharLMSchema(RecurrentSchema):
     choice: ClassVar[str] = "char_lm"
     kind: ClassVar[str] = "text"
     metrics: ClassVar[tuple[str, ...]] = ("nats", "bits", "perplexity")
@@ -259,7 +262,7 @@ class CharLM(Recurrent):
             yield "bidirectional", "a language model cannot read the future; set it to false"
 
 
-class Classifier(Recurrent):
+class ClassifierSchema(RecurrentSchema):
     choice: ClassVar[str] = "classifier"
     kind: ClassVar[str] = "labelled"
     metrics: ClassVar[tuple[str, ...]] = ("cross_entropy", "accuracy", "f1", "auroc")
@@ -267,8 +270,8 @@ class Classifier(Recurrent):
     output: Literal["auto", "sigmoid", "softmax"]
 
 
-MODELS: dict[str, type[Recurrent]] = {
-    "rnnlab.tasks.Forecaster": Forecaster,
-    "rnnlab.tasks.CharLM": CharLM,
-    "rnnlab.tasks.Classifier": Classifier,
+MODELS: dict[str, type[RecurrentSchema]] = {
+    "rnnlab.tasks.Forecaster": ForecasterSchema,
+    "rnnlab.tasks.CharLM": CharLMSchema,
+    "rnnlab.tasks.Classifier": ClassifierSchema,
 }

@@ -1,4 +1,4 @@
-"""Finds the user's file that a wrong value comes from; an error names it if no override sets the key."""
+"""Finds the file that a wrong value comes from; an error names it if no override sets the key."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -8,6 +8,7 @@ from typing import Any
 from yaml import YAMLError, safe_load
 
 import rnnlab
+from rnnlab.config.dotted import value_at
 from rnnlab.regular_files import from_home
 
 GLOBAL = ("experiment", "debug", "local")  # groups whose files set keys of the whole config
@@ -21,11 +22,15 @@ def config_folder() -> Path:
 
 
 def with_files(lines: Sequence[str], overrides: Sequence[str], folder: str | Path | None) -> list[str]:
-    """The lines, each with ` (in FILE)` if a file of the user's `folder` sets its key and no override does."""
+    """The lines, each with ` (in FILE)` if a chosen file sets its key and no override does.
+
+    The files are all of the user's `folder`, and rnnlab's own experiments: the values of rnnlab's other files are
+    defaults.
+    """
     asked = {override.lstrip("+~").partition("=")[0] for override in overrides}
-    files = list(file(config_folder(), "local", "default"))  # read although no override names it
-    if folder is not None:
-        files += [*file(from_home(folder), "local", "default"), *chosen(overrides, from_home(folder))]
+    folders = [config_folder()] if folder is None else [config_folder(), from_home(folder)]
+    files = [*file(folders, "local", "default"), *chosen(overrides, folders)]  # no override names local
+    files = [one for one in files if one[1] == "" or not one[0].is_relative_to(config_folder())]
     found = []
     for line in lines:
         key = (re.match(r"[\w.]+", line) or [""])[0]
@@ -34,17 +39,21 @@ def with_files(lines: Sequence[str], overrides: Sequence[str], folder: str | Pat
     return found
 
 
-def chosen(overrides: Sequence[str], folder: Path) -> Iterator[tuple[Path, str, Any]]:
+def chosen(overrides: Sequence[str], folders: Sequence[Path]) -> Iterator[tuple[Path, str, Any]]:
     """(path, key of the section, content) of the files that the overrides choose, each after the files it includes."""
     for override in overrides:
         group, _, names = override.lstrip("+").partition("=")
         for name in names.strip("[]").split(",") if re.fullmatch(r"[\w/]+", group) else ():
-            yield from file(folder, group, name.strip("'\" "))
+            yield from file(folders, group, name.strip("'\" "))
 
 
-def file(folder: Path, group: str, name: str, seen: tuple[str, ...] = ()) -> Iterator[tuple[Path, str, Any]]:
-    path = folder / group / f"{name}.yaml"
-    if name in seen or not path.is_file():
+def file(
+    folders: Sequence[Path], group: str, name: str, seen: tuple[str, ...] = ()
+) -> Iterator[tuple[Path, str, Any]]:
+    """As `chosen`, for one file, from the first of the folders that has it, as Hydra takes it."""
+    places = (folder / group / f"{name}.yaml" for folder in folders)
+    path = next((place for place in places if place.is_file()), None)
+    if name in seen or path is None:
         return
     try:
         content = safe_load(path.read_text(encoding="utf-8"))
@@ -53,15 +62,12 @@ def file(folder: Path, group: str, name: str, seen: tuple[str, ...] = ()) -> Ite
     if isinstance(content, dict):
         for other in content.get("defaults") or ():
             if isinstance(other, str):
-                yield from file(folder, group, other, (*seen, name))
+                yield from file(folders, group, other, (*seen, name))
         yield path, "" if group in GLOBAL else group.replace("/", "."), content
 
 
 def sets(content: Any, at: str, key: str) -> bool:
+    """Whether a file's content sets a key to a value; `???` demands one."""
     if at and not key.startswith(f"{at}."):
         return False
-    for part in key.removeprefix(f"{at}." if at else "").split("."):
-        if not isinstance(content, dict) or part not in content:
-            return False
-        content = content[part]
-    return True
+    return value_at(content, key.removeprefix(f"{at}." if at else ""), "???") != "???"

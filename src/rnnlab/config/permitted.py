@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from rnnlab.config.inner import BY_NAME, EXACT, FUNCTIONS, LAYERS
 from rnnlab.config.node import Node
-from rnnlab.config.schema import COMPONENTS, NAMED
+from rnnlab.config.schema import COMPONENTS, NAMED, same_name
 from rnnlab.config.stock import STOCK
 
 # classes that send data to a server named in the config: they have a schema, but need trust
@@ -57,7 +57,8 @@ def component(at: str, section: str, node: Any, own: Own) -> Iterator[str]:
     if section in PARTIAL and arguments.get("_partial_") is True:
         del arguments["_partial_"]
     if listed is None and not own(at, target, node):
-        yield f"{at}={call(target, arguments)}"
+        known = same_name(target, LISTED[section])
+        yield f"{at}={call(target, arguments)}" + (f" (the list has {known})" if known else "")
         return
     for key, value in arguments.items():
         if not isinstance(key, str) or key.startswith("_"):
@@ -81,7 +82,7 @@ def fits(schema: type[Node], key: str, value: Any) -> bool:
     if (
         key not in schema.model_fields
         or holds_target(value)
-        or (isinstance(value, dict) and not plain(value))
+        or (isinstance(value, dict) and not is_plain(value))
     ):
         return False
     try:
@@ -96,7 +97,7 @@ def inner(at: str, value: Any, own: Own) -> bool:
     if isinstance(value, list):
         return all(inner(at, one, own) for one in value)
     if not isinstance(value, dict):
-        return plain(value)
+        return is_plain(value)
     rest, words = dict(value), tuple[str, ...]()
     if "_target_" in value:
         target = rest.pop("_target_")
@@ -119,12 +120,12 @@ def inner(at: str, value: Any, own: Own) -> bool:
     return keys and known and all(inner(f"{at}.{key}", one, own) for key, one in rest.items())
 
 
-def plain(value: Any) -> bool:
+def is_plain(value: Any) -> bool:
     """Whether a value is a number, a text, null, or a list or mapping of these, which any class may get."""
     if isinstance(value, dict):
-        return all(isinstance(k, str) and not k.startswith("_") and plain(v) for k, v in value.items())
+        return all(isinstance(k, str) and not k.startswith("_") and is_plain(v) for k, v in value.items())
     if isinstance(value, list):
-        return all(map(plain, value))
+        return all(map(is_plain, value))
     return value is None or isinstance(value, bool | int | float | str)
 
 

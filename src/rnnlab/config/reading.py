@@ -1,26 +1,41 @@
 """Reads plain values with the schema: typed values, and a line for each problem."""
 
 import copy
+import difflib
 import importlib.util
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, get_type_hints
 
 from pydantic import ValidationError
 
-from rnnlab.config.equal import settle
-from rnnlab.config.fields import NEUTRAL, choices, describe
-from rnnlab.config.model_schema import Recurrent
+from rnnlab.config.dotted import value_at
+from rnnlab.config.equal import set_hidden_size
+from rnnlab.config.fields import NOT_IN_ID_AT_DEFAULT, choices, describe
+from rnnlab.config.model_schema import RecurrentSchema
 from rnnlab.config.node import Node
-from rnnlab.config.schema import COMPONENTS, FIXED, NAMED, OPTIONAL, SECTIONS, Config, between, other_choice
+from rnnlab.config.schema import (
+    COMPONENTS,
+    FIXED,
+    NAMED,
+    OPTIONAL,
+    SECTIONS,
+    ConfigSchema,
+    between,
+    is_of_rnnlab,
+    other_choice,
+    same_name,
+)
 from rnnlab.config.spelling import near_key
 from rnnlab.config.stock import STOCK
-from rnnlab.config.training_schema import WRITES_WITH, Scheduler
+from rnnlab.config.training_schema import WRITES_WITH, SchedulerSchema
 from rnnlab.errors import nearest
 
-SETTLED = ("hidden_size", "equal", "forget_bias")  # keys that `settle_model` may set
+REPLACED = ("hidden_size", "equal", "forget_bias")  # keys that `replace_auto` may set
 # keys of a node that Hydra's instantiate itself uses
 INSTANTIATE_KEYS = ("_target_", "_partial_", "_args_", "_recursive_", "_convert_")
+# targets of rnnlab that may be named although they have no schema; the last one is an object from Python
+WITHOUT_SCHEMA = (*WRITES_WITH, "rnnlab.training.schedules.rising", "rnnlab.runs.objects.given")
 
 
 @dataclass
@@ -31,16 +46,8 @@ class Reading:
     nodes: dict[str, Node] = field(default_factory=dict)
     sound: dict[str, Node] = field(default_factory=dict)  # the nodes in which every field is valid
     problems: list[str] = field(default_factory=list)
-    # the model's keys SETTLED with their values before `settle_model`
-    unsettled: dict[str, Any] = field(default_factory=dict)
-
-    def value_at(self, path: str) -> Any:
-        value: Any = self.values
-        for key in path.split("."):
-            if not isinstance(value, dict) or key not in value:
-                return None
-            value = value[key]
-        return value
+    # the model's keys REPLACED with their values before `replace_auto`
+    before_replacing: dict[str, Any] = field(default_factory=dict)
 
 
 def shown(value: Any) -> str:
@@ -64,7 +71,7 @@ def read(values: dict[str, Any], missing: Sequence[str] = (), unresolved: Sequen
     reading = Reading(values)
     # {key: whether it still needs a line}
     absent = dict.fromkeys(missing, True) | dict.fromkeys(unresolved, False)
-    _node(reading, "", Config, {k: v for k, v in values.items() if k not in SECTIONS}, values, absent)
+    _node(reading, "", ConfigSchema, {k: v for k, v in values.items() if k not in SECTIONS}, values, absent)
     for section in SECTIONS:
         if section in NAMED and not isinstance(values.get(section), dict):
             values[section] = {}  # ~logger means logger=none
@@ -92,27 +99,27 @@ def read(values: dict[str, Any], missing: Sequence[str] = (), unresolved: Sequen
             reading.problems.append(f"{key}: {message}")
         else:
             _note(reading, key, message)
-    if "model" not in reading.nodes and reading.value_at("model.equal") is not None:
+    if "model" not in reading.nodes and value_at(reading.values, "model.equal") is not None:
         _note(reading, "model.equal", "is for the models of rnnlab; set model.hidden_size")
     model = reading.sound.get("model")
-    if isinstance(model, Recurrent):
-        reading.unsettled = {key: values["model"][key] for key in SETTLED if key in values["model"]}
-        if why := settle_model(model, values["model"], sound=not reading.problems):
+    if isinstance(model, RecurrentSchema):
+        reading.before_replacing = {key: values["model"][key] for key in REPLACED if key in values["model"]}
+        if why := replace_auto(model, values["model"], sound=not reading.problems):
             _note(reading, "model.equal", why)
     return reading
 
 
-def settle_model(model: Recurrent, values: dict[str, Any], sound: bool = True) -> str | None:
+def replace_auto(model: RecurrentSchema, values: dict[str, Any], sound: bool = True) -> str | None:
     """Replaces `equal` and `auto`, in the node and in the values; returns why that is not possible, or None.
 
     If the config is not `sound`, `equal` stays as it is.
     """
     why = None
     if sound and model.equal is not None:
-        why = settle(values, model.equal)
+        why = set_hidden_size(values, model.equal)
         model.__dict__ |= {key: values[key] for key in ("hidden_size", "equal")}
     if model.forget_bias == "auto":
-        model.__dict__["forget_bias"] = values["forget_bias"] = model.settled_forget_bias
+        model.__dict__["forget_bias"] = values["forget_bias"] = model.chosen_forget_bias
     return why
 
 
@@ -123,7 +130,7 @@ def installed(package: str) -> bool:
 
 
 def _note(reading: Reading, path: str, message: str) -> None:
-    reading.problems.append(f"{path}={shown(reading.value_at(path))}: {message}")
+    reading.problems.append(f"{path}={shown(value_at(reading.values, path))}: {message}")
 
 
 def _component(
@@ -140,8 +147,29 @@ def _component(
         _node(reading, path, known[node["_target_"]], arguments, node, absent)
     elif stock := STOCK.get(path.partition(".")[0], {}).get(node["_target_"]):
         _stock(reading, path, stock, node)
+    elif is_of_rnnlab(node["_target_"]) and node["_target_"] not in WITHOUT_SCHEMA:
+        reading.problems.append(_no_class_of_rnnlab(path, node["_target_"], known))
     elif path == "scheduler" and "interval" in node:  # the class is the user's, but the key is rnnlab's
-        assign(reading, path, Scheduler, Scheduler.model_construct(), "interval", node["interval"], node)
+        assign(
+            reading,
+            path,
+            SchedulerSchema,
+            SchedulerSchema.model_construct(),
+            "interval",
+            node["interval"],
+            node,
+        )
+
+
+def _no_class_of_rnnlab(path: str, target: str, known: Iterable[str]) -> str:
+    at = f"{path}._target_={target}"
+    if same := same_name(target, known):
+        return f"{at}: this class is called {same}"
+    by_name = {one.rpartition(".")[2]: one for one in known}
+    close = difflib.get_close_matches(target.rpartition(".")[2], by_name, n=1)
+    others = f" Possible: {', '.join(sorted(known))}. Or a class of yours by its dotted path."
+    hint = f" Did you mean {by_name[close[0]]}?" if close else others
+    return f"{at}: rnnlab has no such class for {path.partition('.')[0]}.{hint}"
 
 
 def _stock(reading: Reading, path: str, schema: type[Node], node: dict[str, Any]) -> None:
@@ -171,7 +199,10 @@ def _node(
     before = len(reading.problems)
     node = schema.model_construct(_fields_set=set())
     for key, value in given.items():
-        if key in schema.model_fields:
+        if key in schema.model_fields and (inner := schema.inner(key)):
+            _node(reading, f"{prefix}{key}", inner, value, value, absent)
+            node.__dict__[key] = reading.nodes.get(f"{prefix}{key}")
+        elif key in schema.model_fields:
             assign(reading, path, schema, node, key, value, into)
         elif key in schema.reserved:
             reading.problems.append(f"{prefix}{key}: {schema.reserved[key]}")
@@ -188,7 +219,7 @@ def _node(
                 f"{prefix}{key}: is missing; conf/ lists all keys of {path or 'the config'}"
             )
     for key, field_ in schema.model_fields.items():
-        if NEUTRAL in field_.metadata and key not in given and path == "data":
+        if NOT_IN_ID_AT_DEFAULT in field_.metadata and key not in given and path == "data":
             # an older run, without this key; the constructor's default may differ
             into[key] = copy.copy(field_.default)
     reading.nodes[path] = node

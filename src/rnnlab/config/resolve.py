@@ -7,6 +7,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import InterpolationToMissingValueError, OmegaConfBaseException
 
+from rnnlab.config.dotted import ABSENT
 from rnnlab.config.renamed import RENAMED, rename
 from rnnlab.config.spelling import near_key
 
@@ -34,18 +35,18 @@ def resolve(cfg: DictConfig) -> Resolved:
     def walk(node: Any, at: str) -> Any:
         if isinstance(node, ListConfig):
             kept = [read(node, i, f"{at}[{i}]") for i in range(len(node))]
-            return [value for value in kept if value is not _ABSENT]
+            return [value for value in kept if value is not ABSENT]
         if not isinstance(node, DictConfig):
             return node
         # keys are not turned into text: a callback's own dictionary may have whole numbers as keys
         keys = [key for key in node if at or key != "hydra"]
         read_all = {key: read(node, key, f"{at}.{key!s}" if at else str(key)) for key in keys}
-        return {key: value for key, value in read_all.items() if value is not _ABSENT}
+        return {key: value for key, value in read_all.items() if value is not ABSENT}
 
     def read(node: Any, key: Any, at: str) -> Any:
         if OmegaConf.is_missing(node, key):
             missing.append(at)
-            return _ABSENT
+            return ABSENT
         try:
             value = node[key]
         except OmegaConfBaseException as error:
@@ -54,19 +55,16 @@ def resolve(cfg: DictConfig) -> Resolved:
             if not any(line.endswith(f": {why}") for line in problems):  # reported once, at its first key
                 problems.append(f"{at}={raw}: {why}")
             unresolved.append(at)
-            return _ABSENT
+            return ABSENT
         if OmegaConf.is_interpolation(node, key) and (absent := _absent_of_hydra(node, key)):
             problems.append(f"{at}={absent}: Hydra has no value for it in a run")
             unresolved.append(at)
-            return _ABSENT
+            return ABSENT
         return walk(value, at)
 
     values = walk(cfg, "")
     lines = [f"{at}={old}: this class is now called {RENAMED[old]}" for at, old in rename(values).items()]
     return Resolved(values, missing, unresolved, problems, lines)
-
-
-_ABSENT = object()
 
 
 def _absent_of_hydra(node: Any, key: Any) -> str:

@@ -1,41 +1,42 @@
 """The schema of the whole config: its own keys, and the schemas of all groups."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import PurePath
 from typing import Annotated, Literal, get_type_hints
 
-from rnnlab.config.data_schema import DATA, Data
-from rnnlab.config.fields import HOW, Anything, Count, Flag, Many, Positive, Says, Seed, Text, Texts, choices
-from rnnlab.config.model_schema import CELLS, MODELS, Recurrent
+from rnnlab.config.data_schema import DATA, DataSchema
+from rnnlab.config.fields import NOT_IN_ID, Count, Flag, Positive, Seed, Text, Texts, choices
+from rnnlab.config.model_schema import CELLS, MODELS, RecurrentSchema
 from rnnlab.config.node import Node, Problem
 from rnnlab.config.spelling import near_metric
-from rnnlab.config.trainer_schema import Trainer
+from rnnlab.config.sweep_schema import SweepSchema
+from rnnlab.config.trainer_schema import TrainerSchema
 from rnnlab.config.training_schema import (
     CALLBACKS,
     LOGGERS,
     OPTIMIZERS,
     SCHEDULERS,
-    Cosine,
-    EarlyStopping,
+    CosineSchema,
+    EarlyStoppingSchema,
     Monitor,
-    Scheduler,
+    SchedulerSchema,
 )
 
 LONGEST = 255  # the most bytes of a file's name on common file systems
 
 
-class Config(Node):
+class ConfigSchema(Node):
     """The keys of conf/config.yaml itself."""
 
-    name: Annotated[Text, HOW]
+    name: Annotated[Text, NOT_IN_ID]
     seed: Seed
-    tags: Annotated[Texts, HOW]
-    notes: Annotated[Text, HOW]
+    tags: Annotated[Texts, NOT_IN_ID]
+    notes: Annotated[Text, NOT_IN_ID]
     monitor: Monitor
     mode: Literal["min", "max"]
-    rerun: Annotated[Flag, HOW]
-    resume: Annotated[Text | None, HOW] = None
-    resume_engine: Annotated[Literal["same", "any"], HOW] = "same"
+    rerun: Annotated[Flag, NOT_IN_ID]
+    resume: Annotated[Text | None, NOT_IN_ID] = None
+    resume_engine: Annotated[Literal["same", "any"], NOT_IN_ID] = "same"
 
     def problems(self) -> Iterator[Problem]:
         parts = PurePath(self.name).parts
@@ -49,46 +50,22 @@ class Config(Node):
             yield "name", "holds a character that cannot be printed"
 
 
-class Checkpoint(Node):
-    every_n_steps: Annotated[Count | None, HOW]
-    every_seconds: Annotated[Positive | None, HOW]
+class CheckpointSchema(Node):
+    every_n_steps: Annotated[Count | None, NOT_IN_ID]
+    every_seconds: Annotated[Positive | None, NOT_IN_ID]
 
 
-class Paths(Node):
-    outputs: Annotated[Text, HOW]
-    data: Annotated[Text, HOW]
+class PathsSchema(Node):
+    outputs: Annotated[Text, NOT_IN_ID]
+    data: Annotated[Text, NOT_IN_ID]
 
 
-class Sweep(Node):
-    """Settings of a multirun, which have no effect on a single run."""
-
-    zip: Annotated[list[Texts], HOW, Says("a list of lists of keys")]
-    exclude: Annotated[list[Anything], HOW, Says("a list of conditions")]
-    intervals: Annotated[Many, HOW]
-    on_invalid: Annotated[Literal["stop", "skip"], HOW]
-    stale: Annotated[Literal["report", "rerun"], HOW]
-    max_failures: Annotated[Count | None, HOW]
-    workers: Annotated[Count | None, HOW]
-    workers_per_gpu: Annotated[Count, HOW]
-    renew_mb: Annotated[Count, HOW]
-    pictures: Annotated[Flag, HOW]
-    dry_run: Annotated[Flag, HOW]
-    pool: Annotated[Literal["local", "slurm", "ray"], HOW]
-    slurm: Annotated[Anything, HOW]
-    ray: Annotated[Anything, HOW]
-    search: Annotated[Literal["grid", "random", "tpe", "cmaes", "gp", "nsga2"], HOW]
-    objectives: Annotated[Texts, HOW, Says("a list of names")]
-    trials: Annotated[Count, HOW]
-    minutes: Annotated[Positive | None, HOW]
-    prune: Annotated[Literal["none", "asha", "halving", "hyperband", "median", "wilcoxon"], HOW]
-    reduction: Annotated[Many, HOW]
-    min_steps: Annotated[Count | None, HOW]
-    search_order: Annotated[Literal["fast", "deterministic"], HOW]
-    search_batch: Annotated[Many, HOW]
-    search_seed: Annotated[Seed, HOW]
-
-
-FIXED: dict[str, type[Node]] = {"checkpoint": Checkpoint, "paths": Paths, "trainer": Trainer, "sweep": Sweep}
+FIXED: dict[str, type[Node]] = {
+    "checkpoint": CheckpointSchema,
+    "paths": PathsSchema,
+    "trainer": TrainerSchema,
+    "sweep": SweepSchema,
+}
 COMPONENTS: dict[str, dict[str, type[Node]]] = {
     "model": dict(MODELS),
     "data": DATA,
@@ -98,7 +75,7 @@ COMPONENTS: dict[str, dict[str, type[Node]]] = {
 NAMED: dict[str, dict[str, type[Node]]] = {"callbacks": CALLBACKS, "logger": LOGGERS}
 OPTIONAL = ("sweep",)  # a run's own config.yaml is without it
 SECTIONS = (*FIXED, *COMPONENTS, *NAMED)
-HOW_SECTIONS = ("logger",)  # sections that never change a number
+SECTIONS_NOT_IN_ID = ("logger",)  # sections that never change a number
 
 
 def other_choice(section: str, key: str) -> str:
@@ -107,12 +84,24 @@ def other_choice(section: str, key: str) -> str:
     return next((schema.choice for schema in known if key in schema.model_fields), "")
 
 
+def same_name(target: str, known: Iterable[str]) -> str:
+    """The known target with the same last name, for a class of rnnlab named by another module; "" if there is none."""
+    last = target.rpartition(".")[2]
+    return next((one for one in known if one.rpartition(".")[2] == last), "") if is_of_rnnlab(target) else ""
+
+
+def is_of_rnnlab(target: str) -> bool:
+    return target.startswith("rnnlab.")
+
+
 def words(key: str) -> list[str]:
     """The words that a dotted key can be set to, in any choice of its group; [] if it takes other values, too."""
     section, _, name = key.partition(".")
     if key == "model.cell":
         return list(CELLS)
-    schemas = COMPONENTS.get(section, {}).values() if section in COMPONENTS else [FIXED.get(section, Config)]
+    schemas = (
+        COMPONENTS.get(section, {}).values() if section in COMPONENTS else [FIXED.get(section, ConfigSchema)]
+    )
     found = [choices(get_type_hints(s, include_extras=True)[name]) for s in schemas if name in s.model_fields]
     return sorted({word for of_one in found for word in of_one})
 
@@ -122,9 +111,13 @@ def _unmeasured(nodes: dict[str, Node], metrics: tuple[str, ...]) -> Iterator[Pr
     measured = ["loss/val", *(f"metric/{name}" for name in metrics)]
     for path, node in nodes.items():
         name = getattr(node, "monitor", None)
-        if name == "loss/train" and isinstance(node, EarlyStopping):
+        if name == "loss/train" and isinstance(node, EarlyStoppingSchema):
             continue  # it watches the mean over an epoch
-        if not isinstance(name, str) or name in measured or not isinstance(node, (Config, EarlyStopping)):
+        if (
+            not isinstance(name, str)
+            or name in measured
+            or not isinstance(node, (ConfigSchema, EarlyStoppingSchema))
+        ):
             continue
         if path == "" or name.startswith(("metric/", "loss/")):
             key = f"{path}.monitor" if path else "monitor"
@@ -135,21 +128,21 @@ def between(nodes: dict[str, Node]) -> Iterator[Problem]:
     """Problems between parts that are each valid by themselves; `nodes` holds only valid parts."""
     yield from across(nodes)
     data = nodes.get("data")
-    if isinstance(data, Data):
+    if isinstance(data, DataSchema):
         yield from ((f"data.{key}", why) for key, why in data.training_problems())
 
 
 def across(nodes: dict[str, Node]) -> Iterator[Problem]:
     """Problems that depend on several parts. Of the data it uses only the class, of the top only the monitor."""
     model, data, scheduler, trainer = (nodes.get(k) for k in ("model", "data", "scheduler", "trainer"))
-    if isinstance(model, Recurrent) and isinstance(data, Data) and model.kind != data.kind:
+    if isinstance(model, RecurrentSchema) and isinstance(data, DataSchema) and model.kind != data.kind:
         fits = next(m.choice for m in MODELS.values() if m.kind == data.kind)
         yield "model", f"{model.choice} does not fit data={data.choice}; use model={fits}"
-    if isinstance(model, Recurrent) and model.metrics:
+    if isinstance(model, RecurrentSchema) and model.metrics:
         yield from _unmeasured(nodes, model.measured())
-    if isinstance(scheduler, Scheduler) and isinstance(trainer, Trainer):
+    if isinstance(scheduler, SchedulerSchema) and isinstance(trainer, TrainerSchema):
         steps, key = trainer.max_steps, "trainer.max_steps"
-        if isinstance(scheduler, Cosine) and scheduler.total_steps is not None:
+        if isinstance(scheduler, CosineSchema) and scheduler.total_steps is not None:
             steps, key = scheduler.total_steps, "scheduler.total_steps"
         warmup = getattr(scheduler, "warmup_steps", 0)
         if 0 <= steps < warmup:

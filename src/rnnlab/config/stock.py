@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, create_model
 
-from rnnlab.config.fields import Count, Flag, Natural, Number, OrUnlimited, Says, Text
+from rnnlab.config.fields import Count, Described, Flag, Natural, Number, OrUnlimited, Text
 from rnnlab.config.node import Node
 from rnnlab.config.training_schema import Interval, Unset
 
@@ -33,7 +33,7 @@ Version = matching(r"[\w =,.+-]*") | Natural | None
 Duration = matching(r"\d+:\d{1,2}:\d{1,2}:\d{1,2}")
 
 AUTO = "auto"  # stands for the run's length, in the units of the schedule
-Length = Annotated[Count | Literal["auto"], Says("a whole number of at least 1, or auto")]
+Length = Annotated[Count | Literal["auto"], Described("a whole number of at least 1, or auto")]
 ON_GRADIENTS = {"foreach": Unset, "maximize": Flag, "differentiable": Flag}
 RATE = {"lr": Number, "weight_decay": Number, **ON_GRADIENTS, "capturable": Flag}
 OPTIMIZERS: dict[str, dict[str, Any]] = {

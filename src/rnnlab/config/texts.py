@@ -44,9 +44,9 @@ def _quoted(value: str) -> str:
 @cache
 def text_keys() -> frozenset[str]:
     """Dotted paths of all fields that hold text or a list of texts, in all choices of all groups."""
-    from rnnlab.config.schema import COMPONENTS, FIXED, Config  # takes a tenth of a second
+    from rnnlab.config.schema import COMPONENTS, FIXED, ConfigSchema  # takes a tenth of a second
 
-    found = set(_texts("", Config))
+    found = set(_texts("", ConfigSchema))
     for section, schema in FIXED.items():
         found |= set(_texts(section, schema))
     for section, known in COMPONENTS.items():
@@ -57,14 +57,19 @@ def text_keys() -> frozenset[str]:
 
 def _texts(section: str, schema: Any) -> Iterator[str]:
     for key, annotation in get_type_hints(schema, include_extras=True).items():
-        if key in schema.model_fields and _holds_text(annotation):
-            yield f"{section}.{key}" if section else key
+        if key not in schema.model_fields:
+            continue
+        path = f"{section}.{key}" if section else key
+        if inner := schema.inner(key):
+            yield from _texts(path, inner)
+        elif _holds_text(annotation):
+            yield path
 
 
 def _holds_text(annotation: Any) -> bool:
     """Whether it is `Text`, or contains it, as `Texts` and `Text | None` do."""
-    from rnnlab.config.fields import Says
+    from rnnlab.config.fields import Described
 
-    return Says("text") in getattr(annotation, "__metadata__", ()) or any(
+    return Described("text") in getattr(annotation, "__metadata__", ()) or any(
         _holds_text(part) for part in get_args(annotation)
     )

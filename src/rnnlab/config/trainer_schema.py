@@ -7,23 +7,23 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import AfterValidator, BeforeValidator, Field
 from typing_extensions import TypedDict
 
-from rnnlab.config.checked import TrainerConfig
 from rnnlab.config.fields import (
-    HOW,
-    NEUTRAL,
+    NOT_IN_ID,
+    NOT_IN_ID_AT_DEFAULT,
     Batches,
     Count,
+    Described,
     Flag,
     Natural,
     OrUnlimited,
     Positive,
-    Says,
-    Several,
     Share,
+    StrictCount,
     Text,
     wrong,
 )
 from rnnlab.config.node import Node, Problem
+from rnnlab.config.run_config import TrainerConfig
 
 # no machine can use more, and the system may end a process that asks for more
 MOST_THREADS, MOST_PROCESSES = 1024, 128
@@ -56,15 +56,17 @@ Precision = Annotated[
     BeforeValidator(_precision),
 ]
 Devices = Annotated[
-    Several | Literal[-1, "auto"] | list[Natural],
-    Says("a whole number of at least 1, -1, auto, or a list of indices"),
+    StrictCount | Literal[-1, "auto"] | list[Natural],
+    Described("a whole number of at least 1, -1, auto, or a list of indices"),
 ]
-Threads = Annotated[Count, Field(le=MOST_THREADS), Says(f"a whole number from 1 to {MOST_THREADS:,}")]
+Threads = Annotated[Count, Field(le=MOST_THREADS), Described(f"a whole number from 1 to {MOST_THREADS:,}")]
 Interval = Annotated[
-    Several | Annotated[Share, Field(gt=0)] | None,
-    Says("a whole number of batches, a share of an epoch above 0.0, or null"),
+    StrictCount | Annotated[Share, Field(gt=0)] | None,
+    Described("a whole number of batches, a share of an epoch above 0.0, or null"),
 ]
-Limit = Annotated[Batches | Share | None, Says("a whole number of batches, a share from 0.0 to 1.0, or null")]
+Limit = Annotated[
+    Batches | Share | None, Described("a whole number of batches, a share from 0.0 to 1.0, or null")
+]
 
 
 class Validating(TypedDict):
@@ -102,46 +104,50 @@ def cannot_take(accelerator: str, precision: str) -> str:
     return ""
 
 
-class Trainer(Node):
+class TrainerSchema(Node):
     accelerator: Literal["auto", "cpu", "gpu", "mps"]
     devices: Devices
     precision: Precision
     max_epochs: OrUnlimited
     max_steps: OrUnlimited
-    max_time: Annotated[Text, AfterValidator(_time), Says("DD:HH:MM:SS")] | None
+    max_time: Annotated[Text, AfterValidator(_time), Described("DD:HH:MM:SS")] | None
     gradient_clip_val: Positive | None
     gradient_clip_algorithm: Literal["norm", "value"]
     accumulate_grad_batches: Count
     check_val_every_n_epoch: Count | None
     val_check_interval: Interval
-    val_every_n_steps: Annotated[Count | None, NEUTRAL] = None
+    val_every_n_steps: Annotated[Count | None, NOT_IN_ID_AT_DEFAULT] = None
     limit_train_batches: Limit
     limit_val_batches: Limit
     limit_test_batches: Limit
-    overfit_batches: Annotated[Batches | Share, Says("a whole number of batches, or a share from 0.0 to 1.0")]
-    fast_dev_run: Annotated[Flag | Several, Says("true, false, or a whole number of batches")]
+    overfit_batches: Annotated[
+        Batches | Share, Described("a whole number of batches, or a share from 0.0 to 1.0")
+    ]
+    fast_dev_run: Annotated[Flag | StrictCount, Described("true, false, or a whole number of batches")]
     num_sanity_val_steps: OrUnlimited
-    detect_anomaly: Annotated[Flag, HOW]
-    deterministic: Annotated[Flag | Literal["warn"], Says("true, false or warn")]
-    profiler: Annotated[Literal["simple", "advanced", "pytorch"] | None, HOW]
-    divergence_factor: Annotated[Positive, Field(gt=1), Says("a number above 1")] | None
-    log_every_n_steps: Annotated[Natural, HOW]
-    steps_per_call: Annotated[Count | Literal["auto"], HOW, Says("a whole number of at least 1, or auto")]
-    threads: Annotated[Threads | None, HOW]
+    detect_anomaly: Annotated[Flag, NOT_IN_ID]
+    deterministic: Annotated[Flag | Literal["warn"], Described("true, false or warn")]
+    profiler: Annotated[Literal["simple", "advanced", "pytorch"] | None, NOT_IN_ID]
+    divergence_factor: Annotated[Positive, Field(gt=1), Described("a number above 1")] | None
+    log_every_n_steps: Annotated[Natural, NOT_IN_ID]
+    steps_per_call: Annotated[
+        Count | Literal["auto"], NOT_IN_ID, Described("a whole number of at least 1, or auto")
+    ]
+    threads: Annotated[Threads | None, NOT_IN_ID]
 
     # further arguments of Lightning's Trainer, for `+trainer.NAME=VALUE`
-    strategy: Annotated[Text, NEUTRAL] = "auto"
-    num_nodes: Annotated[Count, NEUTRAL] = 1
-    min_epochs: Annotated[Natural | None, NEUTRAL] = None
-    min_steps: Annotated[OrUnlimited | None, NEUTRAL] = None
-    limit_predict_batches: Annotated[Limit, HOW] = None
-    benchmark: Annotated[Flag | None, NEUTRAL] = None
-    inference_mode: Annotated[Flag, HOW] = True
-    use_distributed_sampler: Annotated[Flag, NEUTRAL] = True
-    sync_batchnorm: Annotated[Flag, NEUTRAL] = False
-    reload_dataloaders_every_n_epochs: Annotated[Natural, NEUTRAL] = 0
-    enable_autolog_hparams: Annotated[Flag, HOW] = True
-    model_registry: Annotated[Text | None, HOW] = None
+    strategy: Annotated[Text, NOT_IN_ID_AT_DEFAULT] = "auto"
+    num_nodes: Annotated[Count, NOT_IN_ID_AT_DEFAULT] = 1
+    min_epochs: Annotated[Natural | None, NOT_IN_ID_AT_DEFAULT] = None
+    min_steps: Annotated[OrUnlimited | None, NOT_IN_ID_AT_DEFAULT] = None
+    limit_predict_batches: Annotated[Limit, NOT_IN_ID] = None
+    benchmark: Annotated[Flag | None, NOT_IN_ID_AT_DEFAULT] = None
+    inference_mode: Annotated[Flag, NOT_IN_ID] = True
+    use_distributed_sampler: Annotated[Flag, NOT_IN_ID_AT_DEFAULT] = True
+    sync_batchnorm: Annotated[Flag, NOT_IN_ID_AT_DEFAULT] = False
+    reload_dataloaders_every_n_epochs: Annotated[Natural, NOT_IN_ID_AT_DEFAULT] = 0
+    enable_autolog_hparams: Annotated[Flag, NOT_IN_ID] = True
+    model_registry: Annotated[Text | None, NOT_IN_ID] = None
 
     reserved: ClassVar[dict[str, str]] = {
         "logger": "loggers are a group of their own, such as logger=[tensorboard,csv]",

@@ -6,24 +6,26 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from rnnlab.config.fields import (
-    NEUTRAL,
+    NOT_IN_ID_AT_DEFAULT,
     Anything,
     BelowOne,
     Count,
+    Described,
     Flag,
     Natural,
     NonNegative,
     Number,
     Positive,
     Probability,
-    Says,
     Text,
 )
 from rnnlab.config.node import Node, Problem
 
-Betas = Annotated[list[BelowOne], Field(min_length=2, max_length=2), Says("two numbers from 0 to below 1")]
-Off = Annotated[Flag, NEUTRAL]
-Unset = Annotated[Flag | None, NEUTRAL]
+Betas = Annotated[
+    list[BelowOne], Field(min_length=2, max_length=2), Described("two numbers from 0 to below 1")
+]
+Off = Annotated[Flag, NOT_IN_ID_AT_DEFAULT]
+Unset = Annotated[Flag | None, NOT_IN_ID_AT_DEFAULT]
 Interval = Literal["step", "epoch", "validation"]
 
 
@@ -38,14 +40,14 @@ def _monitor(name: str) -> str:
 Monitor = Annotated[Text, AfterValidator(_monitor)]
 
 
-class Optimizer(Node):
+class OptimizerSchema(Node):
     weight_decay: NonNegative = 0.0
     foreach: Unset = None
     maximize: Off = False
     differentiable: Off = False
 
 
-class Adam(Optimizer):
+class AdamSchema(OptimizerSchema):
     choice: ClassVar[str] = "adam"
     lr: NonNegative = 1e-3
     betas: Betas = Field(default=[0.9, 0.999])
@@ -56,7 +58,7 @@ class Adam(Optimizer):
     decoupled_weight_decay: Off = False
 
 
-class AdamW(Optimizer):
+class AdamWSchema(OptimizerSchema):
     choice: ClassVar[str] = "adamw"
     lr: NonNegative = 1e-3
     betas: Betas = Field(default=[0.9, 0.999])
@@ -67,7 +69,7 @@ class AdamW(Optimizer):
     fused: Unset = None
 
 
-class SGD(Optimizer):
+class SGDSchema(OptimizerSchema):
     choice: ClassVar[str] = "sgd"
     lr: NonNegative = 1e-3
     momentum: NonNegative = 0.0
@@ -80,7 +82,7 @@ class SGD(Optimizer):
             yield "nesterov", "needs optimizer.momentum above 0 and optimizer.dampening=0"
 
 
-class RMSprop(Optimizer):
+class RMSpropSchema(OptimizerSchema):
     choice: ClassVar[str] = "rmsprop"
     lr: NonNegative = 1e-2
     alpha: Probability = 0.99
@@ -95,84 +97,84 @@ def _own_length(steps: Any) -> Any:
     return None if steps == "auto" else steps
 
 
-class Scheduler(Node):
+class SchedulerSchema(Node):
     interval: Interval
 
 
-class Constant(Scheduler):
+class ConstantSchema(SchedulerSchema):
     choice: ClassVar[str] = "constant"
     warmup_steps: Natural = 0
 
 
-class Cosine(Scheduler):
+class CosineSchema(SchedulerSchema):
     choice: ClassVar[str] = "cosine"
     warmup_steps: Natural = 0
     total_steps: Annotated[
-        Count | None, BeforeValidator(_own_length), Says("a whole number of at least 1, or auto")
+        Count | None, BeforeValidator(_own_length), Described("a whole number of at least 1, or auto")
     ] = None
     final_ratio: Probability = 0.0
 
 
-class StepLR(Scheduler):
+class StepLRSchema(SchedulerSchema):
     choice: ClassVar[str] = "step"
     step_size: Count
     gamma: Positive = 0.1
 
 
-class ExponentialLR(Scheduler):
+class ExponentialLRSchema(SchedulerSchema):
     choice: ClassVar[str] = "exponential"
     gamma: Positive
 
 
-class ReduceLROnPlateau(Scheduler):
+class ReduceLROnPlateauSchema(SchedulerSchema):
     choice: ClassVar[str] = "plateau"
     mode: Literal["min", "max"] = "min"
     factor: BelowOne = 0.1
     patience: Natural = 10
-    threshold: Annotated[NonNegative, NEUTRAL] = 1e-4
-    threshold_mode: Annotated[Literal["rel", "abs"], NEUTRAL] = "rel"
-    cooldown: Annotated[Natural, NEUTRAL] = 0
+    threshold: Annotated[NonNegative, NOT_IN_ID_AT_DEFAULT] = 1e-4
+    threshold_mode: Annotated[Literal["rel", "abs"], NOT_IN_ID_AT_DEFAULT] = "rel"
+    cooldown: Annotated[Natural, NOT_IN_ID_AT_DEFAULT] = 0
     min_lr: NonNegative | list[NonNegative] = 0.0
-    eps: Annotated[NonNegative, NEUTRAL] = 1e-8
+    eps: Annotated[NonNegative, NOT_IN_ID_AT_DEFAULT] = 1e-8
 
     def problems(self) -> Iterator[Problem]:
         if self.interval != "validation":
             yield "interval", "a plateau shows in validations alone; use validation"
 
 
-class Progress(Node):
-    how: ClassVar[bool] = True
+class ProgressSchema(Node):
+    not_in_id: ClassVar[bool] = True
     refresh_s: NonNegative = 0.1
 
 
-class Figures(Node):
-    how: ClassVar[bool] = True
+class FiguresSchema(Node):
+    not_in_id: ClassVar[bool] = True
 
 
-class Instrument(Node):
-    how: ClassVar[bool] = True
+class InstrumentSchema(Node):
+    not_in_id: ClassVar[bool] = True
     every: Count = 10
 
 
-class EarlyStopping(Node):
+class EarlyStoppingSchema(Node):
     monitor: Monitor
     mode: Literal["min", "max"] = "min"
     patience: Natural = 3
     min_delta: NonNegative = 0.0
     verbose: Off = False
-    strict: Annotated[Flag, NEUTRAL] = True
-    check_finite: Annotated[Flag, NEUTRAL] = True
-    stopping_threshold: Annotated[Number | None, NEUTRAL] = None
-    divergence_threshold: Annotated[Number | None, NEUTRAL] = None
+    strict: Annotated[Flag, NOT_IN_ID_AT_DEFAULT] = True
+    check_finite: Annotated[Flag, NOT_IN_ID_AT_DEFAULT] = True
+    stopping_threshold: Annotated[Number | None, NOT_IN_ID_AT_DEFAULT] = None
+    divergence_threshold: Annotated[Number | None, NOT_IN_ID_AT_DEFAULT] = None
     check_on_train_epoch_end: Unset = None
     log_rank_zero_only: Off = False
 
 
-class TensorBoard(Node):
+class TensorBoardSchema(Node):
     """rnnlab's own logger; it has no arguments."""
 
 
-class CSVLogger(Node):
+class CSVLoggerSchema(Node):
     save_dir: Text
     name: Text | None = "lightning_logs"
     version: Text | None = None
@@ -180,7 +182,7 @@ class CSVLogger(Node):
     flush_logs_every_n_steps: Count = 100
 
 
-class MLFlowLogger(Node):
+class MLFlowLoggerSchema(Node):
     experiment_name: Text = "lightning_logs"
     run_name: Text | None = None
     tracking_uri: Text | None = None
@@ -193,13 +195,18 @@ class MLFlowLogger(Node):
     synchronous: Flag | None = None
 
 
-_OPTIMIZERS: tuple[type[Node], ...] = (Adam, AdamW, SGD, RMSprop)
-_SCHEDULERS: tuple[type[Node], ...] = (StepLR, ExponentialLR, ReduceLROnPlateau)
-OPTIMIZERS: dict[str, type[Node]] = {f"torch.optim.{c.__name__}": c for c in _OPTIMIZERS}
+OPTIMIZERS: dict[str, type[Node]] = {
+    "torch.optim.Adam": AdamSchema,
+    "torch.optim.AdamW": AdamWSchema,
+    "torch.optim.SGD": SGDSchema,
+    "torch.optim.RMSprop": RMSpropSchema,
+}
 SCHEDULERS: dict[str, type[Node]] = {
-    "rnnlab.training.schedules.constant": Constant,
-    "rnnlab.training.schedules.cosine": Cosine,
-    **{f"torch.optim.lr_scheduler.{c.__name__}": c for c in _SCHEDULERS},
+    "rnnlab.training.schedules.constant": ConstantSchema,
+    "rnnlab.training.schedules.cosine": CosineSchema,
+    "torch.optim.lr_scheduler.StepLR": StepLRSchema,
+    "torch.optim.lr_scheduler.ExponentialLR": ExponentialLRSchema,
+    "torch.optim.lr_scheduler.ReduceLROnPlateau": ReduceLROnPlateauSchema,
 }
 INSTRUMENTS = (
     "through_time.GradientThroughTime",
@@ -210,15 +217,15 @@ INSTRUMENTS = (
     "writing.Writing",
 )
 CALLBACKS: dict[str, type[Node]] = {
-    "rnnlab.terminal.progress.Progress": Progress,
-    "rnnlab.figures.callback.Figures": Figures,
-    "lightning.pytorch.callbacks.EarlyStopping": EarlyStopping,
-    **{f"rnnlab.instruments.{name}": Instrument for name in INSTRUMENTS},
+    "rnnlab.terminal.progress.Progress": ProgressSchema,
+    "rnnlab.figures.callback.Figures": FiguresSchema,
+    "lightning.pytorch.callbacks.EarlyStopping": EarlyStoppingSchema,
+    **{f"rnnlab.instruments.{name}": InstrumentSchema for name in INSTRUMENTS},
 }
 LOGGERS: dict[str, type[Node]] = {
-    "rnnlab.tensorboard.logger.TensorBoard": TensorBoard,
-    "lightning.pytorch.loggers.CSVLogger": CSVLogger,
-    "lightning.pytorch.loggers.MLFlowLogger": MLFlowLogger,
+    "rnnlab.tensorboard.logger.TensorBoard": TensorBoardSchema,
+    "lightning.pytorch.loggers.CSVLogger": CSVLoggerSchema,
+    "lightning.pytorch.loggers.MLFlowLogger": MLFlowLoggerSchema,
 }
 # the package that a logger needs, if it is not installed with Lightning
 WRITES_WITH = {

@@ -12,6 +12,7 @@ from torch.nn.modules.module import _has_any_global_hook
 from rnnlab.cells import Cell, State, resolve
 from rnnlab.cells.cell import Bias, InitialState, equations_key
 from rnnlab.cells.elman import Nonlinearity
+from rnnlab.config.options import constructor_parameters, fitting
 from rnnlab.errors import UserError, nearest
 from rnnlab.memory import check_memory
 from rnnlab.recurrence import draws, engines, traced
@@ -243,7 +244,7 @@ def _parameters(kind: type[Cell]) -> list[inspect.Parameter]:
     """The parameters of a cell's constructor, and, while it passes others on as **kwargs, of the next one."""
     found: list[inspect.Parameter] = []
     for constructor in (vars(base)["__init__"] for base in kind.__mro__ if "__init__" in vars(base)):
-        own = inspect.signature(constructor).parameters.values()
+        own = constructor_parameters(constructor)
         found += own
         if not any(p.kind is p.VAR_KEYWORD for p in own):
             break
@@ -260,13 +261,17 @@ def _accepted(kind: type[Cell], **options: str) -> dict[str, Any]:
 
 
 def _own(kind: type[Cell], options: Mapping[str, Any]) -> dict[str, Any]:
-    """The given options of the cell's own, without those that are None. Raises UserError for an unknown one."""
-    own = [p.name for p in _parameters(kind) if p.kind is p.KEYWORD_ONLY and p.name not in NEUTRAL]
+    """The given options of the cell's own, as their annotations want them, without those that are None.
+
+    Raises UserError for an unknown one, and for a value that does not fit its annotation.
+    """
+    parameters = reversed(_parameters(kind))  # a subclass's own come last, and replace its parent's
+    own = {p.name: p.annotation for p in parameters if p.kind is p.KEYWORD_ONLY and p.name not in NEUTRAL}
     for name in options:
         if name not in own:
             hint = nearest(name, own) or " It has none."
             raise UserError(f"model.options.{name}: {kind.__name__} has no such option.{hint}")
-    return {name: value for name, value in options.items() if value is not None}
+    return fitting({name: value for name, value in options.items() if value is not None}, own)
 
 
 def _backwards(x: Tensor, lengths: Tensor | None) -> Tensor:

@@ -8,7 +8,7 @@ from functools import partial
 from multiprocessing.connection import Connection
 from typing import Any
 
-from rnnlab.config.checked import RunConfig
+from rnnlab.config.run_config import RunConfig
 from rnnlab.errors import RunFailed
 from rnnlab.sweeps.forkserver import ForkServer
 
@@ -23,10 +23,12 @@ OF_A_CELL = (
     "zoneout_cell",
 )
 
+Layer = tuple[dict[str, Any], str]  # arguments of a one-layer `Stack`, and the precision
 
-def stacks(configs: Iterable[RunConfig]) -> list[tuple[dict[str, Any], str]]:
-    """(arguments of a one-layer `Stack`, precision) for each different cell that the native engine may run."""
-    found: dict[str, tuple[dict[str, Any], str]] = {}
+
+def stacks(configs: Iterable[RunConfig]) -> list[Layer]:
+    """A layer for each different cell that the native engine may run."""
+    found: dict[str, Layer] = {}
     # equal sections are the same object in all runs
     parts = {(id(c["model"]), id(c["trainer"])): (c["model"], c["trainer"]) for c in configs}
     for model, trainer in parts.values():
@@ -41,7 +43,7 @@ def stacks(configs: Iterable[RunConfig]) -> list[tuple[dict[str, Any], str]]:
 class Compiling:
     """Workers that compile the cells, if there are several; a single one is compiled by the first run that needs it."""
 
-    def __init__(self, server: ForkServer, wanted: list[tuple[dict[str, Any], str]]) -> None:
+    def __init__(self, server: ForkServer, wanted: list[Layer]) -> None:
         self._connections: list[Connection] = []
         count = min(len(wanted), os.cpu_count() or 1) if len(wanted) > 1 else 0
         with suppress(RunFailed, OSError):  # without these workers the runs compile
@@ -56,7 +58,7 @@ class Compiling:
             connection.close()
 
 
-def compile_cells(wanted: list[tuple[dict[str, Any], str]]) -> None:
+def compile_cells(wanted: list[Layer]) -> None:
     """Runs in a worker. Ignores errors: the runs report why a cell cannot be compiled."""
     from rnnlab.recurrence import Stack
 

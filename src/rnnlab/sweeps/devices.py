@@ -4,10 +4,11 @@ import os
 import sys
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
+from rnnlab.config.run_config import SweepConfig
 from rnnlab.config.trainer_schema import processes
 from rnnlab.errors import UserError, counted
+from rnnlab.sweeps.due_run import DueRun
 from rnnlab.sweeps.plan import Planned
 from rnnlab.sweeps.probe import Probe
 from rnnlab.sweeps.scheduler import PoolOptions
@@ -44,7 +45,7 @@ class Devices:
             )
         return asked
 
-    def pool(self, due: list[Planned], options: dict[str, Any]) -> PoolOptions:
+    def pool(self, due: list[Planned], options: SweepConfig) -> PoolOptions:
         """How many workers there are: on CPUs one for each core, or for the cores of each run; on GPUs as many per GPU
         as asked for, or one for the GPUs of each run. With `sweep.workers` there are so many, and on GPUs no more.
         """
@@ -66,13 +67,13 @@ class Devices:
         )
 
 
-def cores_each(due: Iterable[Any]) -> int:
+def cores_each(due: Iterable[DueRun]) -> int:
     """The largest number of cores that a run on CPUs takes."""
     trainers = [planned.config["trainer"] for planned in due if planned.accelerator == "cpu"]
     return max((int(trainer["threads"] or 1) * processes(trainer) for trainer in trainers), default=1)
 
 
-def gpus_each(due: Iterable[Any]) -> int:
+def gpus_each(due: Iterable[DueRun]) -> int:
     """The largest number of GPUs that a run takes, planned or assigned to a pack; 1 where no run trains on GPUs."""
     return max((processes(p.config["trainer"]) for p in due if p.accelerator == "gpu"), default=1)
 

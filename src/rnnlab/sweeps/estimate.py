@@ -1,7 +1,7 @@
 """The time and memory of runs: guessed from the config, and estimated by measurements before a sweep.
 
 Guesses order the runs by their time. An estimate scales the guesses by finished runs of the same experiments, or else
-by trials, which train the first steps of some runs.
+by measurements, which train the first steps of some runs.
 """
 
 import math
@@ -15,11 +15,11 @@ from statistics import median
 from typing import Any
 
 from rnnlab.cells.description import multiplications
-from rnnlab.config.checked import RunConfig
+from rnnlab.config.run_config import RunConfig
 from rnnlab.errors import RunFailed, UserError
 from rnnlab.runs.run import Run
 from rnnlab.sweeps.plan import Planned
-from rnnlab.sweeps.probe import Probe, Trial, attempt
+from rnnlab.sweeps.probe import Measurement, Probe, measure
 
 FLOPS = 1.5e10  # floating-point operations per second of one core, in small matrix products
 STEP_SECONDS = 6e-5  # fixed cost of a batch in training
@@ -28,10 +28,10 @@ WORKER_BYTES = 350e6  # memory of a worker with everything imported
 
 FINISHED = 100  # the most finished runs of an experiment that are read
 ENOUGH = 3  # the fewest finished runs for an estimate: the first run of a process is slower than the others
-KINDS = 200  # trials are chosen from at most so many runs that differ by more than the seed
-BUDGET = 1.0  # seconds for trials after the first one; then no other starts
+KINDS = 200  # at most so many runs that differ by more than the seed may be measured
+BUDGET = 1.0  # seconds for measurements after the first one; then no other starts
 LENGTHS = ("window", "segment", "max_length")  # the keys of data that give the length of a sequence
-TIMEOUT: float | None = 15.0  # seconds for one trial, including the preparation of its data
+TIMEOUT: float | None = 15.0  # seconds for one measurement, including the preparation of its data
 
 
 # ---------------------------------------------------------------------- guesses
@@ -127,20 +127,22 @@ class Estimate:
 
 
 def estimate(due: list[Planned], probe: Probe) -> Estimate:
-    """Time from finished runs of the same experiments if there are enough, else from trials; memory from trials."""
+    """Time from finished runs of the same experiments if there are enough, else from measurements; memory from
+    measurements.
+    """
     # one of each group of runs that differ only in their seed
     first = list({p.place.group: p for p in reversed(due)}.values())
     kinds = first[:: -(-len(first) // KINDS)]
     ratios, by_group = finished({p.place.folder.parent for p in due})
-    tried, why = trials(kinds, probe, just_one=len(ratios) >= ENOUGH)
+    measured, why = measurements(kinds, probe, just_one=len(ratios) >= ENOUGH)
 
     def ratio(planned: Planned) -> float:
-        """Measured over guessed seconds, of the trial with the nearest guess."""
+        """Measured over guessed seconds, of the measurement with the nearest guess."""
         if len(ratios) >= ENOUGH:
             return median(ratios)
-        if not tried:
+        if not measured:
             return 1.0
-        near = min(tried, key=lambda t: max(t.guessed / planned.cost, planned.cost / t.guessed))
+        near = min(measured, key=lambda m: max(m.guessed / planned.cost, planned.cost / m.guessed))
         return near.seconds / near.guessed
 
     seconds = [
@@ -148,16 +150,18 @@ def estimate(due: list[Planned], probe: Probe) -> Estimate:
     ]
     if len(ratios) >= ENOUGH:
         basis = f"from {len(ratios)} finished runs of this experiment"
-    elif tried:
-        basis = f"from a trial of {len(tried)} of {len(first):,} kinds of runs, engine {tried[0].engine}"
+    elif measured:
+        basis = (
+            f"from a trial of {len(measured)} of {len(first):,} kinds of runs, engine {measured[0].engine}"
+        )
     else:
         basis = f"a guess: no such run has finished, and the trial failed: {why}"
     most = max(guessed_bytes(p.config) for p in kinds)
-    if not tried:
+    if not measured:
         return Estimate(seconds, basis, most, 0.0, "a guess")
-    beyond = max(0.0, most - max(t.guessed_bytes for t in tried))
-    held = max(t.private for t in tried) + beyond
-    return Estimate(seconds, basis, held, max(t.shared for t in tried), "from the trial")
+    beyond = max(0.0, most - max(m.guessed_bytes for m in measured))
+    held = max(m.private for m in measured) + beyond
+    return Estimate(seconds, basis, held, max(m.shared for m in measured), "from the trial")
 
 
 def finished(experiments: Iterable[Path]) -> tuple[list[float], dict[str, list[float]]]:
@@ -174,10 +178,10 @@ def finished(experiments: Iterable[Path]) -> tuple[list[float], dict[str, list[f
     return ratios, by_group
 
 
-def trials(kinds: Sequence[Planned], probe: Probe, just_one: bool) -> tuple[list[Trial], str]:
-    """Tries the run that needs the most memory, then the longest and the shortest run of each cell and engine.
+def measurements(kinds: Sequence[Planned], probe: Probe, just_one: bool) -> tuple[list[Measurement], str]:
+    """Measures the run that needs the most memory, then the longest and the shortest run of each cell and engine.
 
-    Returns the trials, and why one failed ("" if none did); after a failure no further trial is made.
+    Returns the measurements, and why one failed ("" if none did); after a failure none is made any more.
     """
     order = [max(kinds, key=lambda p: guessed_bytes(p.config))]
     if not just_one:
@@ -188,7 +192,7 @@ def trials(kinds: Sequence[Planned], probe: Probe, just_one: bool) -> tuple[list
             alike.setdefault((planned.accelerator, *named), []).append(planned)
         for choose in (max, min):
             order += [choose(some, key=lambda p: p.cost) for some in alike.values()]
-    found: list[Trial] = []
+    found: list[Measurement] = []
     why = ""
     begin = time.monotonic()
     for planned in {p.place.group: p for p in order}.values():
@@ -196,14 +200,14 @@ def trials(kinds: Sequence[Planned], probe: Probe, just_one: bool) -> tuple[list
             break
         config = planned.config
         try:
-            trial: Trial | str | None = probe.call(partial(attempt, config, guessed_steps(config)), TIMEOUT)
+            one = probe.call(partial(measure, config, guessed_steps(config)), TIMEOUT)
         except RunFailed as error:
-            trial = str(error)
-        if not isinstance(trial, Trial):
-            why = trial or f"it took longer than {TIMEOUT:g} s"
+            one = str(error)
+        if not isinstance(one, Measurement):
+            why = one or f"it took longer than {TIMEOUT:g} s"
             break
         if not found:
-            begin = time.monotonic()  # the first trial includes starting a worker
-        trial.guessed, trial.guessed_bytes = planned.cost, guessed_bytes(config)
-        found.append(trial)
+            begin = time.monotonic()  # the first measurement includes starting a worker
+        one.guessed, one.guessed_bytes = planned.cost, guessed_bytes(config)
+        found.append(one)
     return found, why

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import (
     Glob,
@@ -18,7 +19,7 @@ from hydra.core.override_parser.types import (
 )
 from hydra.errors import HydraException
 
-from rnnlab.config.checked import RunConfig
+from rnnlab.config.run_config import RunConfig
 from rnnlab.config.schema import words
 from rnnlab.config.spelling import near_key
 from rnnlab.errors import UserError, nearest
@@ -68,7 +69,7 @@ def grid(
     *,
     zipped: Sequence[Sequence[str]] = (),
     intervals: int = 5,
-    config_loader: Any = None,
+    config_loader: ConfigLoader | None = None,
 ) -> Grid:
     """Reads overrides; a later override replaces an earlier one of the same key.
 
@@ -188,7 +189,7 @@ def _meant(text: str) -> Any:
     return ABSENT if read.is_sweep_override() else read.value()
 
 
-def _has_text(value: Any) -> bool:
+def _has_text(value: object) -> bool:
     if isinstance(value, dict):
         return any(map(_has_text, (*value, *value.values())))
     return any(map(_has_text, value)) if isinstance(value, list) else isinstance(value, str)
@@ -210,13 +211,13 @@ def _unquoted(value: Any) -> Any:
     return value.text if isinstance(value, QuotedString) else value
 
 
-def _is_leaf(value: Any) -> bool:
+def _is_leaf(value: object) -> bool:
     if isinstance(value, list):
         return all(_is_leaf(v) and not isinstance(v, list) for v in value)
     return not isinstance(value, dict) and not (isinstance(value, str) and ("${" in value or value == "???"))
 
 
-def _spaced(override: Override, n: int) -> list[Any]:
+def _spaced(override: Override, n: int) -> list[float]:
     interval = override.value()
     assert isinstance(interval, IntervalSweep)
     low, high = interval.start, interval.end
@@ -281,7 +282,7 @@ class Exclusion:
         self.matched = [0] * len(self.conditions)
         self._unknown = {key for condition in self.conditions for key in condition}
 
-    def matches(self, point: Point, value_at: Callable[[str], Any] = lambda key: ABSENT) -> bool:
+    def matches(self, point: Point, value_at: Callable[[str], object] = lambda key: ABSENT) -> bool:
         """Whether a point is left out; `value_at(key)` gives the value of a key that the point does not set."""
         if not self.conditions:
             return False
@@ -308,7 +309,7 @@ class Exclusion:
         return [text for text, matched in zip(self.texts, self.matched, strict=True) if not matched]
 
 
-def _condition(entry: Any) -> dict[str, list[Any]]:
+def _condition(entry: object) -> dict[str, list[object]]:
     if isinstance(entry, dict):
         return {str(k): v if isinstance(v, list) else [v] for k, v in entry.items()}
     try:

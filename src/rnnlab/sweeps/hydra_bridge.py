@@ -3,15 +3,16 @@
 import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
+from hydra.core.config_loader import ConfigLoader
 from hydra.core.utils import JobReturn, JobStatus, setup_globals
 from omegaconf import DictConfig, OmegaConf
 
 from rnnlab.config import base_config, check
-from rnnlab.config.checked import RunConfig
 from rnnlab.config.hydra_config import NO_SCORE, opposed
 from rnnlab.config.hydra_keys import of_jobs, unused_in_files
+from rnnlab.config.run_config import RunConfig, SweepConfig
 from rnnlab.errors import RunFailed, UserError, warn
 from rnnlab.runs.record import ENDED
 from rnnlab.sweeps.grid import Grid, Listed, grid, listed
@@ -19,8 +20,9 @@ from rnnlab.sweeps.plan import Plan, Planned
 from rnnlab.sweeps.planner import Planner
 from rnnlab.sweeps.probe import import_errors
 from rnnlab.sweeps.rehearsal import answers
+from rnnlab.sweeps.results import Sweep, raise_failures
 from rnnlab.sweeps.space import Space, space
-from rnnlab.sweeps.sweep import Sweep, raise_failures, sweep
+from rnnlab.sweeps.sweep import sweep
 from rnnlab.training.accelerator import take
 
 KINDS = ("gpu", "mps", "cpu")  # the accelerators that `trainer.accelerator=auto` may choose, best first
@@ -39,10 +41,16 @@ OF_SEARCHES = {
 OF_WORKERS = {"pool", "workers", "workers_per_gpu", "renew_mb", "max_failures", "pictures", "slurm", "ray"}
 
 
+class Context(Protocol):
+    """What is used of Hydra's HydraContext, and of its class Hydra."""
+
+    config_loader: ConfigLoader
+
+
 class Multirun:
     """A multirun of `rnnlab train`. `config` is Hydra's own, with its `hydra` node."""
 
-    def __init__(self, config: DictConfig, context: Any) -> None:
+    def __init__(self, config: DictConfig, context: Context) -> None:
         self.config, self.loader = config, context.config_loader
         setup_globals()
         if lines := unused_in_files(config.hydra):
@@ -53,7 +61,7 @@ class Multirun:
         )
         self.options = self._options()
 
-    def _options(self) -> dict[str, Any]:
+    def _options(self) -> SweepConfig:
         """The checked `sweep` section. It is checked within the default config: the command's own may be incomplete
         before its swept keys are set.
         """
@@ -93,9 +101,9 @@ class Multirun:
         others.
         """
         defaults, lines = base_config().sweep, []
-        typed = self._typed(arguments)
+        typed, asked_for = self._typed(arguments), dict(self.options)
         for key, word in typed.items() if self.options["search"] == "grid" else ():
-            if key in OF_SEARCHES and self.options[key] != defaults[key]:
+            if key in OF_SEARCHES and asked_for[key] != defaults[key]:
                 lines.append(f"{word}: is for a search, and a grid trains all of its points; "
                              "add sweep.search=tpe, random, gp, cmaes or nsga2")  # fmt: skip
         if "slurm.detach" in typed and self.options["slurm"]["detach"] is True:
@@ -141,7 +149,7 @@ class Multirun:
             yield f"hydra/sweeper={self.config.hydra.runtime.choices['hydra/sweeper']}: {NO_SCORE}"
 
 
-def run_grid(config: DictConfig, context: Any, arguments: list[str]) -> list[list[JobReturn]]:
+def run_grid(config: DictConfig, context: Context, arguments: list[str]) -> list[list[JobReturn]]:
     """Trains a grid: `rnnlab train --multirun`. Raises as `rnnlab.sweeps.sweep.sweep` and `raise_failures`."""
     multirun = Multirun(config, context)
     lines = [*of_jobs(config.hydra)]
@@ -155,7 +163,7 @@ def run_grid(config: DictConfig, context: Any, arguments: list[str]) -> list[lis
     return [job_returns(done)]
 
 
-def run_jobs(config: DictConfig, context: Any, jobs: Sequence[Sequence[str]]) -> list[JobReturn]:
+def run_jobs(config: DictConfig, context: Context, jobs: Sequence[Sequence[str]]) -> list[JobReturn]:
     """Trains the points that another sweeper chose. It does not raise if a run fails, or if a point is left out: that
     sweeper decides.
     """
@@ -186,7 +194,7 @@ def _left_out(plan: Plan, texts: tuple[str, ...]) -> JobReturn:
 
 
 def job_batches(
-    config: DictConfig, context: Any, arguments: list[str], size: int | None
+    config: DictConfig, context: Context, arguments: list[str], size: int | None
 ) -> list[list[list[str]]]:
     """The overrides of all valid points, in batches of `size`, for one of Hydra's own launchers."""
     multirun = Multirun(config, context)
@@ -210,7 +218,7 @@ def job_batches(
 
 
 def over_already(
-    config: DictConfig, context: Any, jobs: Sequence[Sequence[str]]
+    config: DictConfig, context: Context, jobs: Sequence[Sequence[str]]
 ) -> tuple[list[list[Planned]], dict[tuple[str, ...], JobReturn]]:
     """For each job of another launcher the runs that it may be, and {overrides: result} of the jobs that have ended.
 

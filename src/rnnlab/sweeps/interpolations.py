@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 REFERENCE = re.compile(r"\$\{([^${}:]+)\}")  # ${a.b}, and not ${resolver:...}
 RESOLVER = re.compile(r"\$\{([\w.]+):")
@@ -17,7 +17,7 @@ class Follower(NamedTuple):
     keys: tuple[str, ...]
 
 
-def followers(raw: dict[str, Any], keys: Iterable[str]) -> dict[str, Follower]:
+def followers(raw: dict[str, object], keys: Iterable[str]) -> dict[str, Follower]:
     """{path: Follower} of the leaves that depend on `keys`. `raw` is an unresolved config, flattened by `flat`."""
     order = list(keys)
     found: dict[str, Follower] = {}
@@ -27,10 +27,10 @@ def followers(raw: dict[str, Any], keys: Iterable[str]) -> dict[str, Follower]:
     return found
 
 
-def flat(tree: Any, at: str = "") -> dict[str, Any]:
+def flat(tree: object, at: str = "") -> dict[str, object]:
     """{dotted path: leaf}. A list is one leaf, with all interpolations in it."""
     if isinstance(tree, dict) and tree:
-        leaves: dict[str, Any] = {}
+        leaves: dict[str, object] = {}
         for key, value in tree.items():
             leaves.update(flat(value, f"{at}.{key}" if at else str(key)))
         return leaves
@@ -39,7 +39,7 @@ def flat(tree: Any, at: str = "") -> dict[str, Any]:
     return {at: tree}
 
 
-def _sources(path: str, raw: dict[str, Any], keys: list[str], seen: set[str]) -> set[str]:
+def _sources(path: str, raw: dict[str, object], keys: list[str], seen: set[str]) -> set[str]:
     """The keys that the value at a path depends on."""
     if path in seen:
         return set()
@@ -56,7 +56,7 @@ def _sources(path: str, raw: dict[str, Any], keys: list[str], seen: set[str]) ->
     return set().union(*(_sources(_absolute(ref, path), raw, keys, seen) for ref in REFERENCE.findall(value)))
 
 
-def _copied(value: Any, raw: dict[str, Any], keys: list[str]) -> str | None:
+def _copied(value: object, raw: dict[str, object], keys: list[str]) -> str | None:
     """The key whose value a leaf copies, such as ${seed}, directly or through other leaves; None for no copy."""
     for _ in range(10):
         whole = REFERENCE.fullmatch(value) if isinstance(value, str) else None

@@ -11,9 +11,9 @@ from collections import OrderedDict
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from rnnlab.config.checked import RunConfig
+from rnnlab.config.run_config import RunConfig
 from rnnlab.errors import Gone, UserError
 from rnnlab.runs.files import write_whole
 from rnnlab.runs.lock import Locked, lock
@@ -21,6 +21,9 @@ from rnnlab.runs.record import ENDED
 from rnnlab.runs.run import Run, now, reason, trace
 from rnnlab.runs.run_path import Place
 from rnnlab.runs.sources import files
+
+if TYPE_CHECKING:
+    from lightning import Trainer
 
 DATA_SETS = 64  # how many data sets are kept for later runs with the same data
 
@@ -55,7 +58,7 @@ class Outcome:
 class Listener:
     """Is called while a job is trained. This base class does nothing; a subclass overrides what it needs."""
 
-    def began(self, trainer: Any) -> None:
+    def began(self, trainer: "Trainer") -> None:
         """Called before the training begins or resumes. An exception here ends it."""
 
     def validated(self, step: int, value: float) -> str:
@@ -74,7 +77,7 @@ class DataSets:
     """Keeps the data sets of the last runs, set up. One is made again if its files or a callback has changed it."""
 
     def __init__(self) -> None:
-        self._kept: OrderedDict[str, tuple[Any, dict[tuple[str, ...], Any]]] = OrderedDict()
+        self._kept: OrderedDict[str, tuple[Any, dict[tuple[str, ...], object]]] = OrderedDict()
 
     def of(self, config: RunConfig) -> Any:
         from rnnlab.training.train import load_data
@@ -93,9 +96,9 @@ class DataSets:
         return data
 
 
-def _as_it_is(data: Any) -> dict[tuple[str, ...], Any]:
+def _as_it_is(data: object) -> dict[tuple[str, ...], object]:
     """A fingerprint of what a callback may change in a data set: settings, and tensors by torch's count of edits."""
-    found: dict[tuple[str, ...], Any] = {}
+    found: dict[tuple[str, ...], object] = {}
     for name, value in vars(data).items():
         for key, part in value.items() if isinstance(value, dict) else (("", value),):
             if isinstance(part, int | float | str) or hasattr(part, "_version"):
@@ -104,7 +107,7 @@ def _as_it_is(data: Any) -> dict[tuple[str, ...], Any]:
     return found
 
 
-def _is_as_it_was(data: Any, before: dict[tuple[str, ...], Any]) -> bool:
+def _is_as_it_was(data: object, before: dict[tuple[str, ...], object]) -> bool:
     now = _as_it_is(data)
     return all(
         now.get(at) is one or (isinstance(one, int | float | str) and now.get(at) == one)
@@ -125,7 +128,7 @@ def train_job(
     begin, run, trained = time.perf_counter(), Run(job.place.folder), False
     unwritten: dict[str, Any] = {}  # the record of a failed run, if its folder cannot hold it
 
-    def began(trainer: Any) -> None:
+    def began(trainer: "Trainer") -> None:
         nonlocal trained
         trained = True
         listener.began(trainer)

@@ -13,7 +13,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from rnnlab.config.checked import plain
+from rnnlab.config.run_config import Part, as_dict
 from rnnlab.errors import counted
 from rnnlab.runs.record import EARLY, ENDED
 from rnnlab.sweeps.estimate import guessed_steps
@@ -32,8 +32,8 @@ def _comparable(due: list[Planned]) -> bool:
     """Whether all runs are scored on the same targets and in the same unit, so that a single value is the best."""
     configs = [planned.config for planned in due]
 
-    def differ(section: str, what: Callable[[dict[str, Any]], Any]) -> bool:
-        shared = {id(config[section]): config[section] for config in map(plain, configs)}
+    def differ(section: str, what: Callable[[Part], object]) -> bool:
+        shared = {id(config[section]): config[section] for config in map(as_dict, configs)}
         return len({repr(what(values)) for values in shared.values()}) > 1
 
     return not (
@@ -43,7 +43,7 @@ def _comparable(due: list[Planned]) -> bool:
     )
 
 
-class LiveView(View):
+class LiveView(View[Planned]):
     """Counts the runs of a sweep and shows them."""
 
     def __init__(
@@ -74,7 +74,7 @@ class LiveView(View):
             self.live.start()
         return self
 
-    def __exit__(self, *_: Any) -> None:
+    def __exit__(self, *_: object) -> None:
         if self.live is not None:
             self.live.stop()
         if self.console.block is not None:

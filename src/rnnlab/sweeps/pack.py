@@ -1,20 +1,22 @@
 """A pack of runs: the unit of work of a cluster's job, which trains them in warm workers of its own."""
 
-import os
 import platform
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
-from rnnlab.config.checked import RunConfig, plain
+from rnnlab.config.run_config import RunConfig, as_dict
 from rnnlab.errors import UserError
 from rnnlab.runs.record import ENDED
 from rnnlab.runs.run import Run
 from rnnlab.runs.run_path import Place
 from rnnlab.signals import NAMES
+from rnnlab.sweeps.visible_gpus import visible_gpus
 
 if TYPE_CHECKING:
+    from submitit.helpers import DelayedSubmission
+
     from rnnlab.sweeps.scheduler import PoolOptions
 
 PATIENCE = 60.0  # seconds in which workers must write their checkpoints
@@ -66,7 +68,7 @@ class Pack:
         refuse_others(self.made_with, surroundings())
         server = ForkServer()
         due = self.due()
-        self._scheduler = Scheduler(LocalPool(server), self.options(due), View(), self.command)
+        self._scheduler = Scheduler(LocalPool(server), self.options(due), View[Assigned](), self.command)
         try:
             outcomes = self._scheduler.run(due, self.restart)
         finally:
@@ -83,7 +85,7 @@ class Pack:
         from rnnlab.sweeps.scheduler import PoolOptions
 
         workers = dict.fromkeys(("cpu", "gpu", "mps"), self.workers)
-        return PoolOptions(workers, visible_gpus(), self.renew_mb * 2**20, pictures=self.pictures,
+        return PoolOptions(workers, len(visible_gpus()), self.renew_mb * 2**20, pictures=self.pictures,
                            gpus_each=gpus_each(due))  # fmt: skip
 
     def due(self) -> list[Assigned]:
@@ -96,13 +98,13 @@ class Pack:
             is_begun = (record.get("ended"), record.get("created")) != (assigned.ended, assigned.created)
             again = self.restart or assigned.config.get("rerun")
             if is_begun and record.get("status") not in ENDED:
-                config = cast(RunConfig, plain(assigned.config) | {"rerun": False})
+                config = cast(RunConfig, as_dict(assigned.config) | {"rerun": False})
                 left.append(replace(assigned, status="", config=config))
             elif not is_begun and (record.get("status") not in ENDED or again):
                 left.append(assigned)
         return left
 
-    def checkpoint(self) -> Any:
+    def checkpoint(self) -> "DelayedSubmission":
         """Called by submitit during `__call__`, when the job's time is over or the job is preempted."""
         import submitit
 
@@ -153,10 +155,6 @@ def refuse_others(there: dict[str, str], here: dict[str, str]) -> None:
     if other:
         said = ", ".join(f"{name} {here.get(name)} (planned with {there[name]})" for name in other)
         raise UserError(f"{platform.node()} has other software: {said}")
-
-
-def visible_gpus() -> int:
-    return len([g for g in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if g])
 
 
 def cut(costs: Sequence[float], seconds: float, most: int) -> list[list[int]]:

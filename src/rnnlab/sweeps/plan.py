@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
-from rnnlab.config.checked import RunConfig
+from rnnlab.config.run_config import RunConfig
 from rnnlab.errors import UserError, counted
 from rnnlab.runs.identity import leaves
 from rnnlab.runs.record import ENDED
@@ -16,8 +16,8 @@ from rnnlab.runs.run import Run
 from rnnlab.runs.run_path import Place
 from rnnlab.runs.sources import KNOWN, Today, why_stale
 from rnnlab.sweeps.grid import Point
-from rnnlab.sweeps.rehearsal import Answer, Questions
-from rnnlab.sweeps.sharing import Sharing
+from rnnlab.sweeps.interning import Interner
+from rnnlab.sweeps.rehearsal import Answer, Question, Questions
 from rnnlab.sweeps.template import Template
 
 SHOWN_REASONS = 30  # the most reasons that are shown for invalid points
@@ -100,7 +100,7 @@ class Plan:
 
         `import_errors` maps [(path in the config, class)] to {class: error}, see `rnnlab.sweeps.probe`.
         """
-        known: dict[Any, dict[str, str]] = {}
+        known: dict[tuple[object, ...], dict[str, str]] = {}
         classes = [_own_classes(planned, known) for planned in self.runs]
         errors = import_errors(list(dict.fromkeys(one for named in known.values() for one in named.items())))
         if not errors:
@@ -115,7 +115,7 @@ class Plan:
     def check_runs(
         self,
         due: list[Planned],
-        answers: Callable[[list[dict[str, Any]]], list[Answer]],
+        answers: Callable[[list[Question]], list[Answer]],
         unusable: Callable[[RunConfig, bool], Iterable[str]] = lambda config, scored: (),
     ) -> None:
         """Makes those of the `due` points invalid that would be refused before the training; collects their warnings in
@@ -170,7 +170,7 @@ class Plan:
         """Reads the status of each run from its folder, and why a finished run is stale."""
         folders: dict[Path, dict[str, str]] = {}  # {experiment: {name of a run's folder: the run's id}}
         by_id: dict[Path, dict[str, str]] = {}
-        today, sharing = Today(), Sharing()
+        today, interner = Today(), Interner()
         for planned in self.runs:
             folder = planned.place.folder
             experiment, name = folder.parent, folder.name
@@ -197,10 +197,10 @@ class Plan:
                 config = planned.config
                 planned.again = bool(config["rerun"])
                 planned.stale = tuple(why_stale(run, config, today))
-                self.records[planned.place.folder] = sharing.record(run.record)
+                self.records[planned.place.folder] = interner.record(run.record)
 
 
-def _own_classes(planned: Planned, known: dict[Any, dict[str, str]]) -> dict[str, str]:
+def _own_classes(planned: Planned, known: dict[tuple[object, ...], dict[str, str]]) -> dict[str, str]:
     """{path in the config: class} of user-defined classes: those outside rnnlab, torch and Lightning."""
     cells = [a.text for a in planned.point if a.plain and a.key.endswith(".cell")]
     key = (id(planned.template), *cells)

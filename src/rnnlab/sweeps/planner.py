@@ -7,18 +7,18 @@ from typing import Any
 from omegaconf import DictConfig
 
 from rnnlab.config import deciding
-from rnnlab.config.checked import RunConfig
 from rnnlab.config.composing import CHOICES, DEMANDED
 from rnnlab.config.hydra_config import COMPOSING
 from rnnlab.config.origins import with_files
+from rnnlab.config.run_config import RunConfig
 from rnnlab.config.trainer_schema import cannot_take
 from rnnlab.errors import UserError
 from rnnlab.runs.identity import leaves
 from rnnlab.runs.run_path import Common, Part, Place, assembled, group_and_label, part
 from rnnlab.sweeps.estimate import guessed_seconds
 from rnnlab.sweeps.grid import ABSENT, Exclusion, Grid, Listed, Point
+from rnnlab.sweeps.interning import Interner
 from rnnlab.sweeps.plan import Plan, Planned
-from rnnlab.sweeps.sharing import Sharing
 from rnnlab.sweeps.template import Template, Variant
 
 Compose = Callable[[list[str]], DictConfig]
@@ -37,7 +37,7 @@ class Planner:
         self.compose, self.base, self.choose, self.config_dir = compose, base, choose, config_dir
         self._templates: dict[tuple[str, ...], Template | list[str]] = {}
         self._bases: dict[tuple[object, ...], dict[str, Any]] = {}
-        self._sharing = Sharing()
+        self._interner = Interner()
         # {requested accelerator: (the run's accelerator, why there is none)}
         self._chosen: dict[str, tuple[str, str]] = {}
         self._experiments: dict[tuple[str, str], Path] = {}
@@ -156,7 +156,7 @@ class Planner:
         known = (*structure, "", *keys)
         if known not in self._templates:
             try:
-                self._templates[known] = Template(self.compose(structure), keys, self._sharing.section)
+                self._templates[known] = Template(self.compose(structure), keys, self._interner.section)
             except (UserError, *COMPOSING) as error:
                 from rnnlab.config.explain import explain
 
@@ -166,8 +166,8 @@ class Planner:
         return self._templates[known]
 
 
-def _value_at(config: RunConfig, key: str) -> Any:
-    value: Any = config
+def _value_at(config: RunConfig, key: str) -> object:
+    value: object = config
     for name in key.split("."):
         value = value.get(name, ABSENT) if isinstance(value, dict) else ABSENT
     return value

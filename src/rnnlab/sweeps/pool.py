@@ -4,13 +4,17 @@ import signal
 import sys
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
-from typing import Any, Protocol
+from typing import Protocol
 
 from rnnlab.sweeps.forkserver import ForkServer, kill
+from rnnlab.sweeps.visible_gpus import VARIABLE
+from rnnlab.sweeps.worker import FromWorker, ToWorker
 
 # reasons why a worker has gone for which another worker resumes its run
 LOST = "its node was lost"
 MOVED = "its job's time was over"  # after writing a checkpoint
+
+Ending = tuple[str | None, str | None, int | None]  # of a run: status, when, and after how many steps
 
 
 @dataclass(eq=False)
@@ -23,15 +27,16 @@ class WorkerHandle:
     job: int | None = None
     since: float = 0.0  # when it got its job (time.monotonic)
     lends: bool = False  # another worker may use its core, because its run only waits for the disk
-    before: Any = None  # how the job's run had ended before, see `ending`
+    before: Ending = (None, None, None)  # how the job's run had ended before
     memory: int = 0  # its memory in bytes after its first run
-    connection: Any = None  # how its pool reaches it
+    connection: Connection | None = None  # to a process on this machine
+
+
+Heard = list[tuple[WorkerHandle, FromWorker | None]]  # a message None: the worker has gone
 
 
 class Pool(Protocol):
-    """A pool of warm workers. Messages to a worker: a `Job`, and the answer to a `Validated`. Messages from a worker:
-    `Step`, `Validated`, `Waits` and `Outcome` (`rnnlab.sweeps.worker`, `rnnlab.sweeps.job`).
-    """
+    """A pool of warm workers."""
 
     def room(self, kind: str) -> int:
         """How many workers of a kind there can be at present."""
@@ -39,13 +44,11 @@ class Pool(Protocol):
     def open(self, kind: str, gpu: str | None = None) -> WorkerHandle:
         """Starts a worker, on the GPU of name `gpu` if given. Raises RunFailed where none can be started."""
 
-    def send(self, worker: WorkerHandle, message: Any) -> None:
+    def send(self, worker: WorkerHandle, message: ToWorker) -> None:
         """Sends a message. Raises OSError where the worker has gone."""
 
-    def ready(self, workers: list[WorkerHandle], timeout: float) -> list[tuple[WorkerHandle, Any]]:
-        """(worker, message) of all that have arrived, after at most `timeout` seconds; the message None means that the
-        worker has gone.
-        """
+    def ready(self, workers: list[WorkerHandle], timeout: float) -> Heard:
+        """All messages that have arrived, after at most `timeout` seconds."""
 
     def stop(self, worker: WorkerHandle, now: bool = False) -> None:
         """Asks a worker to write a checkpoint and exit; with `now` ends it at once."""
@@ -66,25 +69,31 @@ class LocalPool:
     def open(self, kind: str, gpu: str | None = None) -> WorkerHandle:
         pid, connection = self.server.start_worker()
         if gpu is not None:
-            connection.send({"CUDA_VISIBLE_DEVICES": gpu})
+            connection.send({VARIABLE: gpu})
         return WorkerHandle(pid, kind, gpu, connection=connection)
 
-    def send(self, worker: WorkerHandle, message: Any) -> None:
-        worker.connection.send(message)
+    def send(self, worker: WorkerHandle, message: ToWorker) -> None:
+        connection_to(worker).send(message)
 
-    def ready(self, workers: list[WorkerHandle], timeout: float) -> list[tuple[WorkerHandle, Any]]:
-        heard: Any = wait([worker.connection for worker in workers], timeout)
-        return [(w, _received(w.connection)) for w in workers if w.connection in heard]
+    def ready(self, workers: list[WorkerHandle], timeout: float) -> Heard:
+        of = {connection_to(worker): worker for worker in workers}
+        heard = wait(list(of), timeout)
+        return [(worker, _received(connection)) for connection, worker in of.items() if connection in heard]
 
     def stop(self, worker: WorkerHandle, now: bool = False) -> None:
         kill(worker.pid, signal.SIGKILL if now else signal.SIGTERM)
 
     def close(self, worker: WorkerHandle) -> str:
-        worker.connection.close()  # the worker then exits
+        connection_to(worker).close()  # the worker then exits
         return self.server.exit_reason(worker.pid)
 
 
-def _received(connection: Connection) -> Any:
+def connection_to(worker: WorkerHandle) -> Connection:
+    assert worker.connection is not None, "only a worker of this machine has one"
+    return worker.connection
+
+
+def _received(connection: Connection) -> FromWorker | None:
     try:
         return connection.recv()
     except (EOFError, OSError):

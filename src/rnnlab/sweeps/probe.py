@@ -12,15 +12,17 @@ from dataclasses import dataclass
 from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any, cast
+from typing import TypeVar, cast
 
-from rnnlab.config.checked import RunConfig
+from rnnlab.config.run_config import RunConfig
 from rnnlab.errors import RunFailed, UserError
 from rnnlab.runs.run_path import Place
 from rnnlab.sweeps.forkserver import ForkServer, kill
-from rnnlab.sweeps.rehearsal import Answer, answers, not_here
+from rnnlab.sweeps.rehearsal import Answer, Question, answers, not_here
 
-MEASURED_SECONDS = 0.15  # seconds of training in a trial
+MEASURED_SECONDS = 0.15  # seconds of training in a measurement
+
+T = TypeVar("T")
 
 
 class Probe:
@@ -30,7 +32,7 @@ class Probe:
         self._pid = 0
         self._connection: Connection | None = None
 
-    def call(self, function: Callable[[], Any], timeout: float | None = None) -> Any:
+    def call(self, function: Callable[[], T], timeout: float | None = None) -> T | None:
         """Calls the function in the worker; None after `timeout` seconds. Raises RunFailed if the worker dies."""
         if self._connection is None:
             begin = time.monotonic()
@@ -47,12 +49,14 @@ class Probe:
         self.close()
         return None
 
-    def ask(self, function: Callable[[], Any]) -> Any:
+    def ask(self, function: Callable[[], T]) -> T:
         """As `call`, for what the plan of a sweep needs."""
         try:
-            return self.call(function)
+            answer = self.call(function)
         except RunFailed as error:
             raise RunFailed(f"the sweep could not be planned: {error}") from error
+        assert answer is not None, "without a timeout the worker answers or dies"
+        return answer
 
     def devices(self) -> tuple[dict[str, str], int]:
         """({accelerator: name of the device} of this machine, best first; the number of GPUs)."""
@@ -62,7 +66,7 @@ class Probe:
         """{class: why it cannot be imported}, for `classes` [(path in the config, class)]."""
         return self.ask(partial(import_errors, classes)) if classes else {}
 
-    def answers(self, asked: list[dict[str, Any]]) -> list[Answer]:
+    def answers(self, asked: list[Question]) -> list[Answer]:
         """The answers to questions of `rnnlab.sweeps.rehearsal`, in their order."""
         return self.ask(partial(answers, asked)) if asked else []
 
@@ -102,7 +106,7 @@ def import_errors(classes: list[tuple[str, str]]) -> dict[str, str]:
 
 
 @dataclass
-class Trial:
+class Measurement:
     """The first steps of a run, trained in a temporary folder."""
 
     seconds: float  # estimated for the whole run
@@ -113,13 +117,13 @@ class Trial:
     guessed_bytes: float = 0.0
 
 
-def attempt(config: RunConfig, total: int) -> Trial | str:
+def measure(config: RunConfig, total: int) -> Measurement | str:
     """Trains some of the run's `total` steps; returns the measurements, or, where it fails, the reason in a line."""
     from rnnlab.training.train import load_data, train_config
 
     if not_here(config["data"]):
         return f"data.corpus={config['data']['corpus']} is not downloaded yet, and a trial downloads nothing"
-    # a schedule of its own: the run's may be longer than the trial, and would be refused
+    # a schedule of its own: the run's may be longer than the measurement, and would be refused
     schedule = {"_target_": "rnnlab.training.schedules.constant", "_partial_": True, "interval": "step"}
     bare = {"callbacks": {}, "logger": {}, "checkpoint": {"every_n_steps": None, "every_seconds": None},
             "scheduler": schedule}  # fmt: skip
@@ -130,7 +134,7 @@ def attempt(config: RunConfig, total: int) -> Trial | str:
             trainer = config["trainer"] | {"max_steps": n, "fast_dev_run": False, "devices": 1}
             trainer.pop("strategy", None)
             with tempfile.TemporaryDirectory() as folder:
-                place = Place(Path(folder) / "trial" / "run", "trial", "trial", "")
+                place = Place(Path(folder) / "measured" / "run", "measured", "measured", "")
                 run = train_config(cast(RunConfig, config | bare | {"trainer": trainer}), place, [], command=[],
                                    data_of=lambda _: data)  # fmt: skip
                 record = run.record
@@ -147,7 +151,7 @@ def attempt(config: RunConfig, total: int) -> Trial | str:
     except Exception as error:
         said = str(error).partition("\n")[0]
         return said if isinstance(error, UserError) else f"{type(error).__name__}: {said}"
-    return Trial(whole, engine, *memory())
+    return Measurement(whole, engine, *memory())
 
 
 def memory() -> tuple[int, int]:

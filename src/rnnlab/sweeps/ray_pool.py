@@ -14,43 +14,30 @@ from contextlib import redirect_stderr, redirect_stdout, suppress
 from dataclasses import dataclass, field
 from io import StringIO
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from rnnlab.errors import UserError, nearest
+from rnnlab.config.run_config import SweepConfig
+from rnnlab.errors import UserError
 from rnnlab.runs.files import write_whole
 from rnnlab.runs.run import Run
 from rnnlab.sweeps.job import DataSets, Job, Listener, Outcome, train_job
 from rnnlab.sweeps.pack import refuse_others, surroundings
-from rnnlab.sweeps.pool import LOST, WorkerHandle
-from rnnlab.sweeps.worker import HEARTBEAT, Step, Validated
+from rnnlab.sweeps.pool import LOST, Heard, WorkerHandle
+from rnnlab.sweeps.worker import HEARTBEAT, Step, ToWorker, Validated
 
-NUMBERS = {"cpus": "a number above 0", "gpus": "a number, 0 or above"}
+if TYPE_CHECKING:
+    from lightning import Trainer
+
+Letter = tuple[int, Step | Validated]  # from a worker of this number
+
 LATE = 10.0  # seconds after a worker's end, by which Ray reports the end of its node
 SILENT = 90.0  # seconds by which Ray gives up a node that does not answer: 20 to 70 by Ray's defaults
 
 
-def checked(options: dict[str, Any]) -> dict[str, Any]:
-    """The checked `sweep.ray` section. Raises UserError where it is invalid."""
-    found = options["ray"]
-    if not isinstance(found, dict):
-        raise UserError(f"sweep.ray={found}: must hold keys, such as sweep.ray.cpus=2")
-    for key, value in found.items():
-        if key != "address" and key not in NUMBERS:
-            raise UserError(f"sweep.ray.{key}: no such key.{nearest(key, ('address', *NUMBERS))}")
-        if key == "address":
-            if value is not None and not isinstance(value, str):
-                raise UserError(f"sweep.ray.address={value}: must be a text, such as auto, or null")
-        elif isinstance(value, bool) or not isinstance(value, int | float) or not (
-            value > 0 or (key == "gpus" and value == 0)
-        ):  # fmt: skip
-            raise UserError(f"sweep.ray.{key}={value}: must be {NUMBERS[key]}")
-    return found
-
-
-def cluster_devices(options: dict[str, Any]) -> dict[str, str]:
+def cluster_devices(options: SweepConfig) -> dict[str, str]:
     """The accelerators of a worker, best first."""
     cpu = {"cpu": "the cluster's cores"}
-    return {"gpu": "the cluster's GPUs"} | cpu if checked(options)["gpus"] else cpu
+    return {"gpu": "the cluster's GPUs"} | cpu if options["ray"]["gpus"] else cpu
 
 
 def require_answer(address: str | None) -> None:
@@ -73,7 +60,7 @@ class Mailbox:
     """Passes messages ("letters") of workers to the driver, and its answers. An actor with concurrent calls."""
 
     def __init__(self) -> None:
-        self.letters: list[tuple[int, Any]] = []
+        self.letters: list[Letter] = []
         self.come = asyncio.Event()
         self.answers: dict[int, asyncio.Future[str]] = {}
         self.stopped: set[int] = set()
@@ -95,15 +82,15 @@ class Mailbox:
     async def stop(self, worker: int) -> None:
         self.stopped.add(worker)
 
-    async def take(self) -> list[tuple[int, Any]]:
+    async def take(self) -> list[Letter]:
         """All letters; waits until there is one."""
         await self.come.wait()
         self.come.clear()
         letters, self.letters = self.letters, []
         return letters
 
-    def _post(self, worker: int, letter: Any) -> None:
-        self.letters.append((worker, letter))
+    def _post(self, worker: int, message: Step | Validated) -> None:
+        self.letters.append((worker, message))
         self.come.set()
 
 
@@ -116,7 +103,8 @@ class RayWorker(Listener):
 
         torch.set_num_threads(1)
         self.ray, self.worker, self.mailbox = ray, number, mailbox
-        self.data_sets, self.trainer, self.job = DataSets(), None, -1
+        self.data_sets, self.job = DataSets(), -1
+        self.trainer: Trainer | None = None
         self.leaving = False
         threading.Thread(target=self.heartbeat, daemon=True).start()
 
@@ -158,7 +146,7 @@ class RayWorker(Listener):
 
     # ------------------------------------------------------------------ while a job is trained
 
-    def began(self, trainer: Any) -> None:
+    def began(self, trainer: "Trainer") -> None:
         self.trainer = trainer
 
     def validated(self, step: int, value: float) -> str:
@@ -174,7 +162,7 @@ class RayPool:
     the cluster cannot be reached.
     """
 
-    options: dict[str, Any]
+    options: SweepConfig
     cores_each: int = 1  # cores of a run
     gpus_each: int = 1
     actors: dict[int, Any] = field(default_factory=dict)
@@ -185,7 +173,7 @@ class RayPool:
     unsure: dict[int, float] = field(default_factory=dict)  # {dead worker: how long to wait for its node}
 
     def __post_init__(self) -> None:
-        self.asked = checked(self.options)
+        self.asked = self.options["ray"]
         try:
             import ray
         except ImportError as error:
@@ -235,19 +223,19 @@ class RayPool:
         self.greetings[actor.begin.remote(self.about, str(Path.cwd()), sys.path)] = number
         return WorkerHandle(number, kind)
 
-    def send(self, worker: WorkerHandle, message: Any) -> None:
+    def send(self, worker: WorkerHandle, message: ToWorker) -> None:
         if isinstance(message, Job):
             self.trainings[self.actors[worker.pid].train.remote(message)] = worker.pid
         else:
             self.mailbox.answer.remote(worker.pid, message)
 
-    def ready(self, workers: list[WorkerHandle], timeout: float) -> list[tuple[WorkerHandle, Any]]:
+    def ready(self, workers: list[WorkerHandle], timeout: float) -> Heard:
         """As `Pool.ready`. Raises UserError where a node cannot train the driver's runs."""
         of = {worker.pid: worker for worker in workers}
         waiting = [self.letters, *self.greetings, *self.trainings]
         found, _ = self.ray.wait(waiting, num_returns=1, timeout=timeout)
         found, _ = self.ray.wait(waiting, num_returns=len(waiting), timeout=0) if found else ([], [])
-        heard: list[tuple[WorkerHandle, Any]] = []
+        heard: Heard = []
         for ref in found:
             if ref == self.letters:
                 heard += [(of[n], letter) for n, letter in self.ray.get(ref) if n in of]

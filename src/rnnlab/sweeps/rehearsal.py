@@ -11,13 +11,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
-from rnnlab.config.checked import RunConfig, plain
+from rnnlab.config.run_config import Part, RunConfig, as_dict
 from rnnlab.errors import UserError
 from rnnlab.runs.sources import KNOWN
 
 BUDGET = 5.0  # seconds after which no more models and Trainers are made: the runs then report their errors
 SECTIONS = ("data", "model", "optimizer", "scheduler", "trainer", "callbacks", "logger")
 VALUES = ("monitor", "mode")
+Question = dict[str, Any]  # these sections and values of a config, and a seed
 
 
 class Answer(NamedTuple):
@@ -36,21 +37,21 @@ class Questions:
     """The different questions about the configs of a sweep. Equal sections of configs must be the same object."""
 
     def __init__(self) -> None:
-        self.asked: list[dict[str, Any]] = []
-        self._numbers: dict[tuple[Any, ...], int] = {}
-        self._data: dict[int, dict[str, Any]] = {}
-        self._same: dict[str, dict[str, Any]] = {}
+        self.asked: list[Question] = []
+        self._numbers: dict[tuple[object, ...], int] = {}
+        self._data: dict[int, Part] = {}
+        self._same: dict[str, Part] = {}
 
     def number(self, config: RunConfig) -> int:
         """The index in `asked` of the question for a config."""
-        looked_at = plain(config) | {"data": self._without_seed(config["data"])}
+        looked_at = as_dict(config) | {"data": self._without_seed(config["data"])}
         key = (*(id(looked_at[name]) for name in SECTIONS), *(looked_at[name] for name in VALUES))
         if key not in self._numbers:
             self._numbers[key] = len(self.asked)
             self.asked.append({name: looked_at[name] for name in (*SECTIONS, *VALUES, "seed")})
         return self._numbers[key]
 
-    def _without_seed(self, data: dict[str, Any]) -> dict[str, Any]:
+    def _without_seed(self, data: Part) -> Part:
         """The `data` section without its seed: data sets of rnnlab have the same sizes for each seed."""
         if not str(data.get("_target_")).startswith(KNOWN):
             return data
@@ -60,7 +61,7 @@ class Questions:
         return self._data[id(data)]
 
 
-def answers(asked: list[dict[str, Any]]) -> list[Answer]:
+def answers(asked: list[Question]) -> list[Answer]:
     """The answers to questions, in their order. Runs in the worker. Nothing is downloaded."""
     from rnnlab.training.quiet import quiet
 
@@ -73,7 +74,7 @@ class Parts:
     """Makes the parts of runs, each once. `made` holds the part, or the UserError that refuses it."""
 
     def __init__(self) -> None:
-        self.made: dict[Any, Any] = {}
+        self.made: dict[object, Any] = {}
         self.end = time.monotonic() + BUDGET
 
     def answer(self, config: RunConfig) -> Answer:
@@ -81,8 +82,8 @@ class Parts:
         from rnnlab.tasks.task import Task
         from rnnlab.training import assembly, preflight
 
-        def key(*names: str) -> tuple[Any, ...]:
-            return tuple(id(plain(config)[name]) for name in names)
+        def key(*names: str) -> tuple[int, ...]:
+            return tuple(id(as_dict(config)[name]) for name in names)
 
         data = self.once(key("data"), lambda: self.load(config["data"]))
         known = hasattr(data, "spec")  # the data set was built and set up
@@ -108,7 +109,7 @@ class Parts:
         lines = list(dict.fromkeys(found.lines))
         return Answer(tuple(lines), tuple(found.notes), found.scored, tuple(measured), sizes.train)
 
-    def once(self, key: Any, make: Callable[[], Any], within_budget: bool = False) -> Any:
+    def once(self, key: object, make: Callable[[], Any], within_budget: bool = False) -> Any:
         if key not in self.made:
             if within_budget and time.monotonic() > self.end:
                 return None
@@ -123,7 +124,7 @@ class Parts:
                 )
         return self.made[key]
 
-    def load(self, node: dict[str, Any]) -> Any:
+    def load(self, node: Part) -> Any:
         """The data set. A user-defined one is built but not set up, which could take long."""
         from rnnlab.config.building import build
         from rnnlab.data.module import SequenceData
@@ -160,7 +161,7 @@ class Parts:
             return assembly.make_trainer(config, Run(Path(folder) / "run"), task, callbacks=[], bars=False)
 
 
-def not_here(node: dict[str, Any]) -> bool:
+def not_here(node: Part) -> bool:
     """Whether a `data` section names a corpus that has not been downloaded."""
     from rnnlab.data.corpora import CORPORA
 

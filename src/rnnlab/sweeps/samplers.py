@@ -2,17 +2,21 @@
 
 import math
 import warnings
-from typing import Any
+from typing import TYPE_CHECKING
 
+from rnnlab.config.run_config import SweepConfig
 from rnnlab.errors import UserError
 from rnnlab.runs.trials import RUNG
+
+if TYPE_CHECKING:
+    import optuna
 
 IN_ORDER = ("none", "halving", "median", "wilcoxon")  # pruners allowed in deterministic order
 AT_RUNGS = ("asha", "hyperband")  # pruners that keep the value of each trial at each rung
 STATES = {"complete": "COMPLETE", "pruned": "PRUNED", "failed": "FAIL"}  # {the journal's word: Optuna's}
 
 
-def require_optuna(options: dict[str, Any]) -> None:
+def require_optuna(options: SweepConfig) -> None:
     """Raises UserError where Optuna is not installed."""
     try:
         import optuna  # noqa: F401
@@ -29,23 +33,23 @@ def gp_takes_several() -> bool:
     return tuple(map(int, optuna.__version__.split(".")[:2])) >= (4, 4)
 
 
-def state(word: str) -> Any:
+def state(word: str) -> "optuna.trial.TrialState":
     from optuna.trial import TrialState
 
     return TrialState[STATES[word]]
 
 
-def passed(trial: Any) -> dict[str, float]:
+def passed(trial: "optuna.trial.FrozenTrial") -> dict[str, float]:
     """A trial's values at the rungs that it has reached; {} for pruners other than asha and hyperband."""
     return {k: v for k, v in trial.system_attrs.items() if k.startswith(RUNG)}
 
 
-def earliest(options: dict[str, Any], steps: int) -> int:
+def earliest(options: SweepConfig, steps: int) -> int:
     """The step from which on a run may be pruned; it may lie behind the run's end."""
     return options["min_steps"] or math.ceil(steps / options["reduction"] ** 3)
 
 
-def rungs(options: dict[str, Any], steps: int) -> list[int]:
+def rungs(options: SweepConfig, steps: int) -> list[int]:
     """The steps at which runs are compared: the first, and from there each `sweep.reduction` times the one before."""
     found = []
     at = earliest(options, steps)
@@ -55,7 +59,7 @@ def rungs(options: dict[str, Any], steps: int) -> list[int]:
     return found
 
 
-def sampler(options: dict[str, Any], known: int) -> Any:
+def sampler(options: SweepConfig, known: int) -> "optuna.samplers.BaseSampler":
     """Optuna's sampler. `known`: how many trials an earlier command has chosen; it changes the seed, so that the same
     numbers are not drawn again.
     """
@@ -79,7 +83,7 @@ def sampler(options: dict[str, Any], known: int) -> Any:
     return optuna.samplers.CmaEsSampler(seed=seed, warn_independent_sampling=False)
 
 
-def pruner(options: dict[str, Any], steps: int) -> Any:
+def pruner(options: SweepConfig, steps: int) -> "optuna.pruners.BasePruner":
     import optuna
 
     kind, by = options["prune"], options["reduction"]

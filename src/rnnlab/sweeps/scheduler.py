@@ -1,6 +1,5 @@
 """Gives runs to workers, the longest first. A run that fails does not affect other runs."""
 
-import os
 import signal
 import threading
 import time
@@ -8,7 +7,8 @@ from collections import Counter, deque
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
-from typing import Any
+from types import FrameType
+from typing import Any, Generic, TypeVar
 
 from rnnlab.errors import RunFailed, UserError, warn
 from rnnlab.runs.files import write_whole
@@ -16,34 +16,37 @@ from rnnlab.runs.lock import is_locked, lock
 from rnnlab.runs.record import ENDED
 from rnnlab.runs.run import now
 from rnnlab.signals import listening
+from rnnlab.sweeps.due_run import DueRun
 from rnnlab.sweeps.forkserver import LEFT
+from rnnlab.sweeps.interning import Interner
 from rnnlab.sweeps.job import Job, Outcome
-from rnnlab.sweeps.plan import Planned
-from rnnlab.sweeps.pool import LOST, MOVED, Pool, WorkerHandle
-from rnnlab.sweeps.sharing import Sharing
-from rnnlab.sweeps.worker import Step, Validated, Waits
+from rnnlab.sweeps.pool import LOST, MOVED, Ending, Pool, WorkerHandle
+from rnnlab.sweeps.visible_gpus import least_used, names_of
+from rnnlab.sweeps.worker import FromWorker, Step, Validated, Waits
 
 MOST_LOST = 3  # how often a run may lose its worker's node before it counts as failed
 SHORT = 5.0  # seconds: in longer runs, waiting for the disk is too small a part to be worth another worker
 RETRY_LOCKED = 1.0  # seconds after which a run that another process trains is tried again
 
+R = TypeVar("R", bound=DueRun)
 
-class View:
+
+class View(Generic[R]):
     """Is told the progress of a sweep. This base class shows nothing; a subclass overrides what it needs."""
 
-    def added(self, planned: Planned) -> None: ...
-    def started(self, planned: Planned) -> None: ...
-    def progressed(self, planned: Planned, step: int) -> None: ...
-    def ended(self, planned: Planned, outcome: Outcome) -> None: ...
+    def added(self, planned: R) -> None: ...
+    def started(self, planned: R) -> None: ...
+    def progressed(self, planned: R, step: int) -> None: ...
+    def ended(self, planned: R, outcome: Outcome) -> None: ...
     def tick(self) -> None: ...
 
 
-class Source:
+class Source(Generic[R]):
     """Provides more runs while workers train. This base class provides none: all runs are known at the start."""
 
     judges = False  # whether `validated` is called
 
-    def more(self, idle: int) -> list[Planned]:
+    def more(self, idle: int) -> list[R]:
         """Runs for `idle` workers; fewer, or none, where others must end first."""
         return []
 
@@ -52,11 +55,11 @@ class Source:
         """Whether more runs may come, now or after those under way have ended."""
         return False
 
-    def validated(self, planned: Planned, step: int, value: float) -> str:
+    def validated(self, planned: R, step: int, value: float) -> str:
         """Why a run is pruned after this validation; "" where it continues."""
         return ""
 
-    def ended(self, planned: Planned, outcome: Outcome) -> None: ...
+    def ended(self, planned: R, outcome: Outcome) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -73,17 +76,17 @@ class PoolOptions:
 
 
 @dataclass
-class Scheduler:
+class Scheduler(Generic[R]):
     pool: Pool
     options: PoolOptions
-    view: View
+    view: View[R]
     command: list[str]
-    source: Source = field(default_factory=Source)
+    source: Source[R] = field(default_factory=Source)
     workers: list[WorkerHandle] = field(default_factory=list)
     idle: list[WorkerHandle] = field(default_factory=list)  # workers without a run: few, even among thousands
     outcomes: dict[int, Outcome] = field(default_factory=dict)
     stopping: str = ""  # why no further run is started; "" while runs are started
-    _sharing: Sharing = field(default_factory=Sharing)
+    _interner: Interner = field(default_factory=Interner)
     _kinds: Counter[str] = field(default_factory=Counter)  # workers of each kind
     # of these: those that train and do not lend their core
     _at_work: Counter[str] = field(default_factory=Counter)
@@ -97,14 +100,12 @@ class Scheduler:
     _handled: int = 0  # how many of these signals were handled
     _failures: int = 0
 
-    def run(self, due: Sequence[Any] = (), restart: bool = False) -> dict[int, Outcome]:
+    def run(self, due: Sequence[R] = (), restart: bool = False) -> dict[int, Outcome]:
         """Trains the runs of `due` and of the source; returns {index: outcome}, without runs that were not started.
         Runs of the source get the indices after `due`.
 
-        A run is a `Planned`, or an object with the same place, config, overrides, accelerator, status and run.
         `restart` trains a finished run again from its start.
         """
-        self.due: list[Any]
         self.due, self.restart = list(due), restart
         self.waiting: dict[str, deque[int]] = {}
         for i, planned in enumerate(due):
@@ -153,11 +154,9 @@ class Scheduler:
             most = min(asked + lent, self.pool.room(kind))
             wanted = min(most - self._kinds[kind], len(queue) - idle)
             for _ in range(wanted):
-                names = [device_name(i) for i in range(self.options.gpus if kind == "gpu" else 0)]
-                each = self.options.gpus_each
-                gpus = [",".join(names[i : i + each]) for i in range(0, len(names) - each + 1, each)]
-                busy = Counter(worker.gpu for worker in self.workers)
-                if not self._start_worker(kind, min(gpus, key=lambda gpu: busy[gpu]) if gpus else None):
+                names = names_of(self.options.gpus if kind == "gpu" else 0)
+                gpu = least_used(names, self.options.gpus_each, (worker.gpu for worker in self.workers))
+                if not self._start_worker(kind, gpu):
                     break
 
     def _start_worker(self, kind: str, gpu: str | None) -> bool:
@@ -226,7 +225,7 @@ class Scheduler:
                     continue
                 self.view.started(planned)
 
-    def _receive(self, worker: WorkerHandle, message: Any) -> None:
+    def _receive(self, worker: WorkerHandle, message: FromWorker | None) -> None:
         if message is None:
             self._worker_died(worker)
             return
@@ -332,7 +331,7 @@ class Scheduler:
         return run.known | failed
 
     def _finish(self, outcome: Outcome) -> None:
-        outcome.record = self._sharing.record(outcome.record)
+        outcome.record = self._interner.record(outcome.record)
         self.outcomes[outcome.number] = outcome
         self.view.ended(self.due[outcome.number], outcome)
         self.source.ended(self.due[outcome.number], outcome)
@@ -350,7 +349,7 @@ class Scheduler:
             if worker.job is not None:
                 self.pool.stop(worker)
 
-    def _note_signal(self, number: int, frame: Any) -> None:
+    def _note_signal(self, number: int, frame: FrameType | None) -> None:
         """Only notes the signal: a job that is being sent at this moment would miss a stop."""
         if not (number == signal.SIGHUP and self._signals):  # the terminal and its shell both send it
             self._signals.append(number)
@@ -370,12 +369,6 @@ class Scheduler:
         return listening(self._note_signal) if in_main else nullcontext()
 
 
-def ending(record: dict[str, Any]) -> tuple[Any, ...]:
+def ending(record: dict[str, Any]) -> Ending:
     """What tells an end of a run from an earlier one, whose second may be the same."""
     return record.get("status"), record.get("ended"), record.get("results", {}).get("steps")
-
-
-def device_name(gpu: int) -> str:
-    """The name of the n-th GPU that this process may use (by CUDA_VISIBLE_DEVICES)."""
-    allowed = [g for g in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if g]
-    return allowed[gpu] if gpu < len(allowed) else str(gpu)

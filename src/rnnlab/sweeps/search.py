@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from rnnlab.config.checked import RunConfig
+from rnnlab.config.run_config import RunConfig, SweepConfig
 from rnnlab.errors import UserError, counted
 from rnnlab.report.entry import LOSS
 from rnnlab.runs.record import ENDED
@@ -19,21 +19,17 @@ from rnnlab.sweeps.job import Outcome
 from rnnlab.sweeps.plan import Planned
 from rnnlab.sweeps.scheduler import Source
 from rnnlab.sweeps.space import Space
-from rnnlab.sweeps.study import PlanPoint, Study, Trial, config_of, rung_score
+from rnnlab.sweeps.study import UNITS, PlanPoint, Study, Trial, config_of, rung_score
 
 HOPELESS = 100  # so many refused or repeated trials in a row end the search
-# keys that change the unit of the loss
-UNITS = ("model.loss", "model.huber_delta", "model.quantiles", "data.scaling", "data.log")
 
 
-class Search(Source):
+class Search(Source[Planned]):
     """The source of a search's runs. `plan_point` gives the run of a point, or lines that say why it has none;
     `options` is the `sweep` section.
     """
 
-    def __init__(
-        self, space: Space, plan_point: PlanPoint, options: dict[str, Any], example: Planned
-    ) -> None:
+    def __init__(self, space: Space, plan_point: PlanPoint, options: SweepConfig, example: Planned) -> None:
         self.space, self.plan_point, self.options = space, plan_point, options
         self.config = example.config
         self.steps = guessed_steps(example.config, example.batches)
@@ -66,21 +62,21 @@ class Search(Source):
                 for _ in range(self.batch if self._may_ask() else 0):
                     if self.left > 0:
                         self._ask()
-                self._settle()
+                self._tell_ended()
                 continue
             trial, seed = self._waiting.popleft()
             planned, record = trial.runs[seed], trial.runs[seed].run.known
             status = record.get("status", "")
             if record and seed == 0 and not trial.curve and self._recall_curve(trial, planned, status):
                 trial.state = "pruned"
-                self._settle()
+                self._tell_ended()
             elif self.halving and max(trial.curve, default=0) >= self._next_rung(trial):
                 self._at_rung.append(trial)
-                self._settle()
+                self._tell_ended()
             elif status in ENDED:
                 self.found.append(planned)
                 self._finished(trial, record)
-                self._settle()
+                self._tell_ended()
             else:
                 self._of[id(planned)] = (trial, seed)
                 found.append(planned)
@@ -139,7 +135,7 @@ class Search(Source):
             trial.state = "pruned"
         elif outcome.status == "failed":
             trial.state = "failed"
-        self._settle()
+        self._tell_ended()
 
     # ------------------------------------------------------------------ asking and telling
 
@@ -196,7 +192,7 @@ class Search(Source):
         else:
             trial.state = "complete"
 
-    def _settle(self) -> None:
+    def _tell_ended(self) -> None:
         """Tells the study the trials that have ended: each at once, or a whole batch in the order of its numbers."""
         if self.halving:
             self._promote()

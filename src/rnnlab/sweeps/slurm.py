@@ -14,9 +14,11 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext, redirect_stderr, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from types import FrameType
+from typing import TYPE_CHECKING
 
-from rnnlab.errors import UserError, counted, nearest
+from rnnlab.config.run_config import SlurmConfig, SweepConfig
+from rnnlab.errors import UserError, counted
 from rnnlab.runs.files import write_json
 from rnnlab.runs.record import ENDED
 from rnnlab.signals import in_main_thread, listening
@@ -27,66 +29,50 @@ from rnnlab.sweeps.pack import Assigned, Pack, cut, surroundings
 from rnnlab.sweeps.plan import Planned
 from rnnlab.sweeps.scheduler import View
 
+if TYPE_CHECKING:
+    from submitit import SlurmExecutor
+
 FOLDER = ".slurm"  # in the experiment's folder: submitit's files, and the list of jobs
 POLL = 0.5  # seconds between two looks at the runs' folders
 ASK_SLURM = 5.0  # seconds between two questions to Slurm
+Jobs = dict[str, list[str]]  # {job: names of its runs}
 OVER = (*ENDED, "failed", "pruned")
-NUMBERS = ("minutes_per_job", "minutes", "cpus", "gpus", "memory_gb", "parallel")
-WORDS: dict[str, tuple[Any, str]] = {
-    "partition": (str, "a name"), "account": (str, "a name"), "setup": (list, "a list of lines of shell"),
-    "detach": (bool, "true or false"), "more": (dict, "keys of sbatch"),
-}  # fmt: skip
 MOST = 2000  # the most runs in a pack
 DETACHED = "detached"  # a driver's reason to stop: --detach, and the jobs continue
 CANCELLED = "cancelled"  # a driver's reason to stop: its jobs were cancelled
 
 
-def checked(options: dict[str, Any]) -> dict[str, Any]:
-    """The checked `sweep.slurm` section. Raises UserError where it is invalid."""
-    found = options["slurm"]
-    if not isinstance(found, dict):
-        raise UserError(f"sweep.slurm={found}: must hold keys, such as sweep.slurm.partition=gpu")
-    for key, value in found.items():
-        if key not in NUMBERS and key not in WORDS:
-            raise UserError(f"sweep.slurm.{key}: no such key.{nearest(key, (*NUMBERS, *WORDS))}")
-        kind, what = WORDS.get(key, ((int, float), "a number above 0"))
-        fits = isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
-        if key in NUMBERS and fits:
-            fits = value > 0 or (key == "gpus" and value == 0)
-            fits = fits and (key in ("minutes_per_job", "memory_gb") or isinstance(value, int))
-        if not fits and not (value is None and key in ("memory_gb", "partition", "account")):
-            raise UserError(f"sweep.slurm.{key}={value}: must be {what}")
-    return found
-
-
-def cluster_devices(options: dict[str, Any]) -> dict[str, str]:
+def cluster_devices(options: SweepConfig) -> dict[str, str]:
     """The accelerators of a job, best first."""
     cpu = {"cpu": "a job's cores"}
-    return {"gpu": "a job's GPUs"} | cpu if checked(options)["gpus"] else cpu
+    return {"gpu": "a job's GPUs"} | cpu if options["slurm"]["gpus"] else cpu
 
 
-def workers_per_job(options: dict[str, Any], due: Sequence[Planned]) -> int:
+def workers_per_job(options: SweepConfig, due: Sequence[Planned]) -> int:
     """How many of these runs a job trains at once. Raises UserError where not even one fits."""
-    asked, kinds = checked(options), {planned.accelerator for planned in due}
+    asked, kinds = options["slurm"], {planned.accelerator for planned in due}
     gpus, cores = gpus_each(due), cores_each(due)
-    for key, each, what in (("gpus", gpus * ("gpu" in kinds), "GPU"), ("cpus", cores, "core")):
-        if each > asked[key]:
+    for key, has, each, what in (
+        ("gpus", asked["gpus"], gpus * ("gpu" in kinds), "GPU"),
+        ("cpus", asked["cpus"], cores, "core"),
+    ):
+        if each > has:
             raise UserError(
-                f"sweep.slurm.{key}={asked[key]}: a run needs {counted(each, what)} (trainer.devices, trainer.threads)"
+                f"sweep.slurm.{key}={has}: a run needs {counted(each, what)} (trainer.devices, trainer.threads)"
             )
     of = {"gpu": asked["gpus"] // gpus * options["workers_per_gpu"], "cpu": asked["cpus"] // cores}
     return min(of[kind] for kind in kinds or {"cpu"})
 
 
-def packs_of(options: dict[str, Any], runs: Sequence[Planned], workers: int) -> list[list[int]]:
+def packs_of(options: SweepConfig, runs: Sequence[Planned], workers: int) -> list[list[int]]:
     """The runs of each job, as indices; each job has so many `workers`."""
-    return cut([run.cost for run in runs], 60 * checked(options)["minutes_per_job"] * workers, MOST)
+    return cut([run.cost for run in runs], 60 * options["slurm"]["minutes_per_job"] * workers, MOST)
 
 
-def workers_at_once(options: dict[str, Any], due: Sequence[Planned]) -> int:
+def workers_at_once(options: SweepConfig, due: Sequence[Planned]) -> int:
     """How many workers the jobs of these runs have together, if the cluster has room for all of them."""
     workers = options["workers"] or workers_per_job(options, due)
-    return workers * min(len(packs_of(options, due, workers)), checked(options)["parallel"])
+    return workers * min(len(packs_of(options, due, workers)), options["slurm"]["parallel"])
 
 
 def require_slurm() -> None:
@@ -106,19 +92,19 @@ class SlurmSweep:
     """The driver of a grid on Slurm. `due` are the runs to train; `options` is the `sweep` section."""
 
     due: list[Planned]
-    options: dict[str, Any]
-    view: View
+    options: SweepConfig
+    view: View[Planned]
     command: list[str]
     say: Callable[[str], None]
     outcomes: dict[int, Outcome] = field(default_factory=dict)
     stopping: str = ""
 
     def __post_init__(self) -> None:
-        self.slurm = checked(self.options)
+        self.slurm = self.options["slurm"]
         self.folder = self.due[0].place.folder.parent / FOLDER
         self.ledger = self.folder / "jobs.json"
         self.restart = self.options["stale"] == "rerun"
-        self.seen: dict[int, tuple[Any, Any] | None] = {}
+        self.seen: dict[int, tuple[str | None, str | None] | None] = {}
         for i, planned in enumerate(self.due):
             known = self._ended_at(planned)
             # None if a job has ended the run since the plan was made
@@ -130,7 +116,7 @@ class SlurmSweep:
         After Ctrl-C it asks whether to cancel the jobs; by default, and after SIGTERM and SIGHUP, they continue.
         """
         jobs = self._live_jobs()
-        taken = {name for job in jobs.values() for name in job["runs"]}
+        taken = {name for names in jobs.values() for name in names}
         self._look_at_all(set())
         new = [
             p for i, p in enumerate(self.due) if p.place.folder.name not in taken and i not in self.outcomes
@@ -156,19 +142,19 @@ class SlurmSweep:
 
     # ------------------------------------------------------------------ jobs
 
-    def _submit(self, new: list[Planned]) -> dict[str, dict[str, Any]]:
+    def _submit(self, new: list[Planned]) -> Jobs:
         """Submits runs; returns {job: its runs}. Each array job is written to the ledger at once."""
         workers = self.options["workers"] or workers_per_job(self.options, self.due)
         packs = packs_of(self.options, new, workers)
         batch = executor(self.folder, self.slurm, self.due[0].config["name"])
         about = surroundings()
-        jobs: dict[str, dict[str, Any]] = {}
+        jobs: Jobs = {}
         size = slurm_queue.max_array_size()
         for first in range(0, len(packs), size):
             chosen = [[new[i] for i in pack] for pack in packs[first : first + size]]
             made = submit(batch, [self._pack(runs, about, workers) for runs in chosen])
             for job, runs in zip(made, chosen, strict=True):
-                jobs[job] = {"runs": [planned.place.folder.name for planned in runs]}
+                jobs[job] = [planned.place.folder.name for planned in runs]
             self._note(jobs)
         arrays = sorted({job.partition("_")[0] for job in jobs})
         where = f"array job{'s' * (len(arrays) > 1)} {', '.join(arrays)}"
@@ -185,17 +171,17 @@ class SlurmSweep:
         more = self.options["pictures"], self.options["renew_mb"]
         return Pack(assigned, self.command, workers, about, self.restart, *more)
 
-    def _note(self, jobs: dict[str, Any]) -> None:
-        known = self._known_jobs()
-        write_json(self.ledger, {"jobs": known | jobs}, durable=True)
+    def _note(self, jobs: Jobs) -> None:
+        known = {job: {"runs": names} for job, names in (self._known_jobs() | jobs).items()}
+        write_json(self.ledger, {"jobs": known}, durable=True)
 
-    def _known_jobs(self) -> dict[str, dict[str, Any]]:
+    def _known_jobs(self) -> Jobs:
         with suppress(OSError, ValueError, AttributeError):
             found = json.loads(self.ledger.read_text())["jobs"]
-            return {str(k): {"runs": [str(n) for n in v["runs"]]} for k, v in found.items()}
+            return {str(job): [str(name) for name in about["runs"]] for job, about in found.items()}
         return {}
 
-    def _live_jobs(self) -> dict[str, dict[str, Any]]:
+    def _live_jobs(self) -> Jobs:
         """The jobs of the ledger that Slurm still has. Raises UserError where Slurm does not answer."""
         known = self._known_jobs()
         if not known:
@@ -203,18 +189,18 @@ class SlurmSweep:
         if (live := slurm_queue.in_queue()) is None:
             raise UserError("sweep.pool=slurm: squeue does not say whether the jobs submitted before go on; "
                             "give the command again when Slurm answers")  # fmt: skip
-        return {job: about for job, about in known.items() if job in live}
+        return {job: names for job, names in known.items() if job in live}
 
     # ------------------------------------------------------------------ watching
 
-    def _watch(self, jobs: dict[str, dict[str, Any]]) -> None:
+    def _watch(self, jobs: Jobs) -> None:
         started: set[int] = set()
         asked, live = time.monotonic(), set(jobs)
         while len(self.outcomes) < len(self.due):
             self._look_at_all(started)
             self.view.tick()
             failures = sum(outcome.status == "failed" for outcome in self.outcomes.values())
-            if failures >= (self.options.get("max_failures") or math.inf):
+            if failures >= (self.options["max_failures"] or math.inf):
                 slurm_queue.cancel(jobs)  # running ones write checkpoints
                 self.stopping = f"sweep.max_failures={self.options['max_failures']}"
                 return
@@ -245,13 +231,13 @@ class SlurmSweep:
             self.view.started(planned)
 
     @staticmethod
-    def _ended_at(planned: Planned) -> tuple[Any, Any]:
+    def _ended_at(planned: Planned) -> tuple[str | None, str | None]:
         record = planned.run.known
         return record.get("status"), record.get("ended")
 
-    def _left_over(self, i: int, planned: Planned, jobs: dict[str, dict[str, Any]]) -> Outcome:
+    def _left_over(self, i: int, planned: Planned, jobs: Jobs) -> Outcome:
         """The outcome of a run that has not ended, and whose job has."""
-        job = next((job for job, about in jobs.items() if planned.place.folder.name in about["runs"]), "")
+        job = next((job for job, names in jobs.items() if planned.place.folder.name in names), "")
         record = planned.run.known
         if record.get("status") == "stopped" or slurm_queue.about(job).get("JobState") == "CANCELLED":
             self.stopping = CANCELLED
@@ -262,7 +248,7 @@ class SlurmSweep:
         return Outcome(i, "failed", why, record | {"status": "failed", "why": why})
 
 
-def executor(folder: Path, asked: dict[str, Any], name: str) -> Any:
+def executor(folder: Path, asked: SlurmConfig, name: str) -> "SlurmExecutor":
     """An executor of submitit with the settings of `sweep.slurm`; its files are in `folder`."""
     import submitit
 
@@ -282,7 +268,7 @@ def executor(folder: Path, asked: dict[str, Any], name: str) -> Any:
     return found
 
 
-def submit(executor: Any, works: Iterable[Any]) -> list[str]:
+def submit(executor: "SlurmExecutor", works: Iterable[Callable[[], object]]) -> list[str]:
     """Submits an array job; returns the ids of its tasks. Raises UserError with sbatch's message where it refuses."""
     import submitit
 
@@ -312,7 +298,7 @@ def last_words(folder: Path, job: str) -> str:
     return f": it printed nothing; Slurm says {about['JobState']}, exit code {about['ExitCode']}"
 
 
-def _interrupt(number: int, frame: Any) -> None:
+def _interrupt(number: int, frame: FrameType | None) -> None:
     raise KeyboardInterrupt(signal.Signals(number).name)
 
 

@@ -4,19 +4,23 @@ import os
 import socket
 import struct
 import time
-from collections import Counter
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from multiprocessing import AuthenticationError
 from multiprocessing.connection import Connection, answer_challenge, deliver_challenge, wait
-from typing import Any
+from typing import TYPE_CHECKING
 
 from rnnlab.errors import UserError
 from rnnlab.signals import in_main_thread, listening
+from rnnlab.sweeps.forkserver import ForkServer
 from rnnlab.sweeps.job import Outcome
 from rnnlab.sweeps.pack import PATIENCE, queue_again, refuse_others, surroundings
-from rnnlab.sweeps.pool import WorkerHandle
+from rnnlab.sweeps.pool import LocalPool, WorkerHandle, connection_to
+from rnnlab.sweeps.visible_gpus import least_used, visible_gpus
 from rnnlab.sweeps.worker import Validated
+
+if TYPE_CHECKING:
+    from submitit.helpers import DelayedSubmission
 
 LEAVES = "leaves"  # a crew's last message where its job is queued again
 REACH = 60.0  # seconds in which a job must reach the driver
@@ -37,8 +41,8 @@ class Crew:
     made_with: dict[str, str]
     folder: str  # the command's working folder
     gpus_each: int = 1  # GPUs of each worker
-    _driver: Any = field(default=None, init=False)  # multiprocessing's connection
-    _pool: Any = field(default=None, init=False)  # a `LocalPool`
+    _driver: Connection | None = field(default=None, init=False)  # None until the job has reached it
+    _pool: LocalPool = field(init=False, repr=False, compare=False)
     _crew: dict[int, WorkerHandle] = field(default_factory=dict, init=False)
     _leaving: bool = field(default=False, init=False)
     # workers that wait for an answer to a validation
@@ -46,9 +50,6 @@ class Crew:
 
     def __call__(self) -> None:
         """Raises UserError where this machine has other versions or other code, or does not reach the driver."""
-        from rnnlab.sweeps.forkserver import ForkServer
-        from rnnlab.sweeps.pool import LocalPool
-
         refuse_others(self.made_with, surroundings())
         os.chdir(self.folder)
         driver = self._connected()
@@ -78,10 +79,15 @@ class Crew:
             time.sleep(1)
         raise UserError(f"{own} cannot reach the search at {' or '.join(self.there)}, port {self.port}")
 
+    @property
+    def driver(self) -> Connection:
+        assert self._driver is not None, "the job has not reached the driver yet"
+        return self._driver
+
     def _obey(self) -> bool:
         """Executes the driver's requests; returns False when the search has ended."""
-        while self._driver.poll():
-            number, what, more = self._driver.recv()
+        while self.driver.poll():
+            number, what, more = self.driver.recv()
             if what == "end":
                 self._stop_all(alone=True)
                 return False
@@ -101,19 +107,14 @@ class Crew:
 
     def _gpu(self) -> str | None:
         """The GPUs of this job that the fewest workers use; None where the job has none."""
-        names = [g for g in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if g]
-        starts = range(0, len(names) - self.gpus_each + 1, self.gpus_each)
-        busy = Counter(worker.gpu for worker in self._crew.values())
-        return min(
-            (",".join(names[i : i + self.gpus_each]) for i in starts), key=busy.__getitem__, default=None
-        )
+        return least_used(visible_gpus(), self.gpus_each, (worker.gpu for worker in self._crew.values()))
 
     def _pass_on(self, timeout: float, to_driver: bool = True) -> None:
         """Passes the workers' messages to the driver. While all workers leave, their stops are not passed on: LEAVES
         replaces them.
         """
-        connections = [worker.connection for worker in self._crew.values()]
-        wait([*connections, self._driver] if to_driver else connections, timeout)
+        connections = [connection_to(worker) for worker in self._crew.values()]
+        wait([*connections, self.driver] if to_driver else connections, timeout)
         of = {id(worker): number for number, worker in self._crew.items()}
         for worker, message in self._pool.ready(list(self._crew.values()), 0):
             number = of[id(worker)]
@@ -123,7 +124,7 @@ class Crew:
             stops = message is None or (isinstance(message, Outcome) and message.status == "stopped")
             if to_driver and not (self._leaving and stops):
                 with suppress(OSError):  # `_obey` notices that the driver has gone
-                    self._driver.send((number, message, why))
+                    self.driver.send((number, message, why))
 
     def _stop_all(self, alone: bool = False) -> None:
         """Makes all workers write checkpoints and exit, and waits for that. A worker may be waiting for the answer to a
@@ -145,7 +146,7 @@ class Crew:
                 with suppress(OSError):
                     self._pool.send(self._crew[number], "")
 
-    def checkpoint(self) -> Any:
+    def checkpoint(self) -> "DelayedSubmission":
         """Called by submitit during `__call__`, when the job's time is over or the job is preempted."""
         import submitit
 

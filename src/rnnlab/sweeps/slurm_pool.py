@@ -15,13 +15,14 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, Listener, answer_challenge, deliver_challenge, wait
 from pathlib import Path
-from typing import Any
 
+from rnnlab.config.run_config import SweepConfig
 from rnnlab.errors import UserError
 from rnnlab.sweeps import slurm, slurm_queue
 from rnnlab.sweeps.pack import surroundings
-from rnnlab.sweeps.pool import LOST, MOVED, WorkerHandle
+from rnnlab.sweeps.pool import LOST, MOVED, Heard, WorkerHandle
 from rnnlab.sweeps.slurm_crew import HANDSHAKE, LEAVES, Crew, bound
+from rnnlab.sweeps.worker import ToWorker
 
 LOOK = 60.0  # seconds between two calls of squeue while jobs are connected
 
@@ -30,7 +31,7 @@ LOOK = 60.0  # seconds between two calls of squeue while jobs are connected
 class Station:
     """A job that has connected."""
 
-    connection: Any  # multiprocessing's
+    connection: Connection
     job: str  # SLURM_JOB_ID
     room: int
     workers: set[int] = field(default_factory=set)  # ids of its workers
@@ -43,18 +44,17 @@ class SlurmPool:
     can be submitted.
     """
 
-    options: dict[str, Any]
+    options: SweepConfig
     folder: Path
     name: str
     per_job: int  # workers that fit in a job
     gpus_each: int = 1  # GPUs of each worker
     stations: list[Station] = field(default_factory=list)
-    of: dict[int, Station] = field(default_factory=dict)  # {worker: its job}
+    of: dict[int, Station | None] = field(default_factory=dict)  # {worker: its job; None where none was left}
     died: dict[int, str] = field(default_factory=dict)
     closed: bool = False
 
     def __post_init__(self) -> None:
-        asked = slurm.checked(self.options)
         self.wanted = self.options["workers"] or self.per_job
         self.key = secrets.token_bytes(32)
         self.listener = Listener(("", 0), backlog=64)
@@ -65,7 +65,7 @@ class SlurmPool:
         self.place = Path(tempfile.mkdtemp(prefix="search-", dir=ledgers))  # private: its files hold the key
         port, workers = self.listener.address[1], min(self.per_job, self.wanted)
         crew = Crew(addresses(), port, self.key, workers, surroundings(), str(Path.cwd()), self.gpus_each)
-        executor = slurm.executor(self.place, asked, self.name)
+        executor = slurm.executor(self.place, self.options["slurm"], self.name)
         try:
             self.jobs = slurm.submit(executor, [crew] * math.ceil(self.wanted / self.per_job))
         except UserError:
@@ -118,46 +118,50 @@ class SlurmPool:
     def open(self, kind: str, gpu: str | None = None) -> WorkerHandle:
         worker = WorkerHandle(len(self.of), kind)
         live = [station for station in self.stations if not station.gone]
-        station = (
-            max(live, key=lambda s: s.room - len(s.workers)) if live else Station(None, "", 0, gone=MOVED)
-        )
+        station = max(live, key=lambda s: s.room - len(s.workers), default=None)
         self.of[worker.pid] = station
-        station.workers.add(worker.pid)
+        if station is not None:
+            station.workers.add(worker.pid)
         with suppress(OSError):
             self._say(worker, "open", kind)
         return worker
 
-    def _say(self, worker: WorkerHandle, what: str, more: Any = None) -> None:
+    def _gone(self, number: int) -> str:
+        """Why a worker's job has gone; "" while it is connected."""
+        station = self.of[number]
+        return MOVED if station is None else station.gone
+
+    def _say(self, worker: WorkerHandle, what: str, more: object = None) -> None:
         station = self.of[worker.pid]
-        if station.gone:
-            raise OSError(station.gone)
+        if station is None or station.gone:
+            raise OSError(self._gone(worker.pid))
         station.connection.send((worker.pid, what, more))
 
-    def send(self, worker: WorkerHandle, message: Any) -> None:
+    def send(self, worker: WorkerHandle, message: ToWorker) -> None:
         self._say(worker, "send", message)
 
     def stop(self, worker: WorkerHandle, now: bool = False) -> None:
         with suppress(OSError):
             self._say(worker, "stop", now)
 
-    def ready(self, workers: list[WorkerHandle], timeout: float) -> list[tuple[WorkerHandle, Any]]:
+    def ready(self, workers: list[WorkerHandle], timeout: float) -> Heard:
         """As `Pool.ready`. Raises UserError where no job is left that could train."""
         known = {worker.pid: worker for worker in workers}
         live = [station for station in self.stations if not station.gone]
         if not live:
             time.sleep(timeout)
-        heard: list[tuple[WorkerHandle, Any]] = []
+        heard: Heard = []
         for connection in wait([station.connection for station in live], timeout) if live else ():
             heard += self._heard(next(one for one in live if one.connection is connection), known)
         told = {worker.pid for worker, _ in heard}
         for number, worker in known.items():
-            if number not in told and (number in self.died or self.of[number].gone):
+            if number not in told and (number in self.died or self._gone(number)):
                 heard.append((worker, None))
         self._look_at_jobs()
         return heard
 
-    def _heard(self, station: Station, known: dict[int, WorkerHandle]) -> list[tuple[WorkerHandle, Any]]:
-        heard: list[tuple[WorkerHandle, Any]] = []
+    def _heard(self, station: Station, known: dict[int, WorkerHandle]) -> Heard:
+        heard: Heard = []
         try:
             while not station.gone and station.connection.poll():
                 number, message, why = station.connection.recv()
@@ -193,13 +197,13 @@ class SlurmPool:
 
     def close(self, worker: WorkerHandle) -> str:
         """As `Pool.close`: LOST where its node is lost, MOVED where its job is queued again."""
-        station = self.of[worker.pid]
-        station.workers.discard(worker.pid)
+        if (station := self.of[worker.pid]) is not None:
+            station.workers.discard(worker.pid)
         if worker.pid in self.died:
             return self.died.pop(worker.pid)
         with suppress(OSError):
             self._say(worker, "close")
-        return station.gone or "it was let go"
+        return self._gone(worker.pid) or "it was let go"
 
     def end(self) -> None:
         """Ends the jobs: running ones write checkpoints and exit by themselves; pending ones are cancelled."""

@@ -6,13 +6,19 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any
+from typing import TYPE_CHECKING
 
+from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import IntervalSweep, Override, OverrideType, RangeSweep
 
 from rnnlab.errors import UserError
 from rnnlab.sweeps.grid import Assignment, Point, assignments, of_sweep
+
+if TYPE_CHECKING:
+    from optuna.distributions import BaseDistribution
+
+Params = dict[str, str | float]  # {key: what Optuna has drawn}: the text of a choice, or a number
 
 DIGITS = 6  # significant digits of a drawn number in names and configs
 OF_STEPS = 12  # of a number of a range: enough to tell its steps apart, and too few for an error of rounding
@@ -40,7 +46,7 @@ class Dimension:
             return [self.low, self.high]
         return [self.low, self.low + (self.high - self.low) / math.pi, self.high]
 
-    def distribution(self) -> Any:
+    def distribution(self) -> "BaseDistribution":
         """The dimension as Optuna's distribution."""
         from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
@@ -50,7 +56,7 @@ class Dimension:
             return IntDistribution(int(self.low), int(self.high), log=self.log, step=int(self.step or 1))
         return FloatDistribution(self.low, self.high, log=self.log, step=self.step)
 
-    def assign(self, drawn: Any) -> Assignment:
+    def assign(self, drawn: str | float) -> Assignment:
         if self.choices:
             return next(a for a in self.choices if a.text == drawn)
         digits = OF_STEPS if self.step else DIGITS
@@ -88,18 +94,18 @@ class Space:
         """{key: KEY=VALUE} of the overrides that all trials share, without `paths`."""
         return {a.key: a.text for a in self.fixed if not a.key.startswith("paths.")}
 
-    def distributions(self) -> dict[str, Any]:
+    def distributions(self) -> "dict[str, BaseDistribution]":
         return {d.key: d.distribution() for d in self.dimensions}
 
-    def points(self, params: dict[str, Any]) -> list[Point]:
+    def points(self, params: Params) -> list[Point]:
         """The points of a trial, one for each seed."""
         chosen = tuple(d.assign(params[d.key]) for d in self.dimensions)
         one_each: list[Point] = [(seed,) for seed in self.seeds]
         return [(*self.fixed, *chosen, *seed) for seed in one_each or [()]]
 
-    def corners(self) -> list[Point]:
+    def covering_points(self) -> list[Point]:
         """Points that together contain each choice and the `ends` of each interval, to be checked before the search."""
-        values: list[list[Any]] = [[a.text for a in d.choices] or d.ends for d in self.dimensions]
+        values: list[Sequence[str | float]] = [[a.text for a in d.choices] or d.ends for d in self.dimensions]
         first = {d.key: v[0] for d, v in zip(self.dimensions, values, strict=True)}
         found: list[Point] = [self.points(first | {d.key: v})[0]
                  for d, row in zip(self.dimensions, values, strict=True) for v in row]  # fmt: skip
@@ -115,7 +121,10 @@ def _hashable(point: Point) -> bool:
 
 
 def space(
-    arguments: Sequence[str], is_group: Callable[[str], bool], config_loader: Any = None, zipped: bool = False
+    arguments: Sequence[str],
+    is_group: Callable[[str], bool],
+    config_loader: ConfigLoader | None = None,
+    zipped: bool = False,
 ) -> Space:
     """Reads overrides: KEY=a,b or choice(a,b), range(a,b,step), interval(a,b), tag(log, interval(a,b)), glob(*).
 

@@ -10,13 +10,18 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from hydra.core.plugins import Plugins
 from hydra.core.utils import JobReturn
 from hydra.plugins.launcher import Launcher
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig
 
 from rnnlab.errors import RunFailed, UserError
+
+if TYPE_CHECKING:
+    from rnnlab.sweeps.plan import Planned
 
 AGAIN = 10**6  # how often a job of submitit may reach its time limit
 
@@ -25,11 +30,11 @@ AGAIN = 10**6  # how often a job of submitit may reach its time limit
 class Launched:
     """The runs of one command, in the order in which its sweeper requested them."""
 
-    # {folder: [(a `Planned` that the job may be, when this run had ended before)]}
-    runs: dict[Path, list[tuple[Any, Any]]] = field(default_factory=dict)
+    # {folder: [(a run that the job may be, when this run had ended before)]}
+    runs: dict[Path, list[tuple["Planned", str | None]]] = field(default_factory=dict)
     began: float = field(default_factory=time.perf_counter)
 
-    def add(self, jobs: Sequence[Sequence[Any]]) -> None:
+    def add(self, jobs: "Sequence[Sequence[Planned]]") -> None:
         for runs in jobs:
             known = [(planned, planned.run.known.get("ended")) for planned in runs]
             self.runs.setdefault(runs[0].place.folder, known)
@@ -38,9 +43,9 @@ class Launched:
         from rnnlab.runs.record import ENDED
         from rnnlab.sweeps.job import Outcome
         from rnnlab.sweeps.plan import Plan
-        from rnnlab.sweeps.sweep import Sweep, report
+        from rnnlab.sweeps.results import Sweep, report
 
-        def fresh(one: tuple[Any, Any]) -> tuple[bool, bool]:
+        def fresh(one: "tuple[Planned, str | None]") -> tuple[bool, bool]:
             record = one[0].run.known
             return record.get("ended") != one[1], record.get("status") in ENDED
 
@@ -58,13 +63,13 @@ class Launched:
 class Due(Launcher):
     """Passes only runs that have not ended to `launcher`; for the others it returns their results."""
 
-    launcher: Any
+    launcher: Launcher
     launched: Launched
-    config: Any
-    context: Any
-    task_function: Any
+    config: DictConfig
+    context: HydraContext
+    task_function: TaskFunction
 
-    def setup(self, **_: Any) -> None:
+    def setup(self, **_: object) -> None:
         """Does nothing: `launcher` is set up already."""
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
@@ -92,7 +97,9 @@ def due_alone() -> Iterator[None]:
     """
     launched, original = Launched(), Plugins.instantiate_launcher
 
-    def instantiate(plugins: Plugins, hydra_context: Any, task_function: Any, config: Any) -> Launcher:
+    def instantiate(
+        plugins: Plugins, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
+    ) -> Launcher:
         from hydra_plugins.rnnlab_sweeps.launcher import RnnlabLauncher, is_ours
 
         launcher = original(plugins, hydra_context, task_function, config)

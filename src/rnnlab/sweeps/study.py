@@ -9,13 +9,13 @@ import tempfile
 import time
 import warnings
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from rnnlab.config.checked import RunConfig, plain
+from rnnlab.config.run_config import RunConfig, SweepConfig, as_dict
 from rnnlab.errors import UserError, nearest, warn
 from rnnlab.runs.metrics import as_logged
 from rnnlab.runs.record import ENDED
@@ -24,14 +24,17 @@ from rnnlab.runs.trials import JOURNAL, TOLD, append, read_journal
 from rnnlab.sweeps import samplers
 from rnnlab.sweeps.grid import Point
 from rnnlab.sweeps.plan import Planned
-from rnnlab.sweeps.space import Space
+from rnnlab.sweeps.space import Dimension, Params, Space
+
+if TYPE_CHECKING:
+    import optuna
 
 STUDY = "study.log"
 ENOUGH = 10  # the fewest complete trials (with different values) for the importance of keys
 OF_RESULTS = ("parameters", "multiplications", "steps")  # objectives that no validation measures
 SECONDS = "seconds"
 # keys that decide the unit of a loss
-UNITS = {"model": ("loss", "huber_delta", "quantiles"), "data": ("scaling", "log")}
+UNITS = ("model.loss", "model.huber_delta", "model.quantiles", "data.scaling", "data.log")
 
 PlanPoint = Callable[[Point], "Planned | list[str]"]
 
@@ -55,21 +58,20 @@ def refuse_objectives(asked: Sequence[str], monitor: str, measured: Collection[s
             raise UserError(f"{at}: runs have no {name}.{said}")
 
 
-def refuse_units(corners: Sequence[Planned], options: dict[str, Any]) -> None:
+def refuse_units(examples: Sequence[Planned], options: SweepConfig) -> None:
     """Raises UserError if the unit of the monitored loss differs between trials that are chosen or pruned by it."""
-    if corners[0].config["monitor"] != "loss/val" or (options["search"], options["prune"]) == (
-        "random",
-        "none",
-    ):
+    compares = options["search"] != "random" or options["prune"] != "none"
+    if examples[0].config["monitor"] != "loss/val" or not compares:
         return
-    for section, keys in UNITS.items():
-        nodes = [plain(planned.config)[section] for planned in corners]
-        for key in keys if str(nodes[0].get("_target_")).startswith("rnnlab.") else ():
-            if len({repr(node.get(key)) for node in nodes}) > 1:
-                raise UserError(
-                    f"{section}.{key}: decides the unit of loss/val, by which the search would compare its trials; "
-                    "monitor=metric/mse is in the data's own"
-                )
+    for key in UNITS:
+        section, _, name = key.partition(".")
+        nodes = [as_dict(planned.config)[section] for planned in examples]
+        ours = str(nodes[0].get("_target_")).startswith("rnnlab.")
+        if ours and len({repr(node.get(name)) for node in nodes}) > 1:
+            raise UserError(
+                f"{key}: decides the unit of loss/val, by which the search would compare its trials; "
+                "monitor=metric/mse is in the data's own"
+            )
 
 
 @dataclass(eq=False)
@@ -77,7 +79,7 @@ class Trial:
     """A configuration that Optuna has chosen: one run for each seed, one after another."""
 
     number: int
-    ask: Any  # Optuna's trial
+    ask: "optuna.Trial"
     runs: list[Planned]
     values: list[list[float]] = field(default_factory=list)  # the objectives of each finished run
     curve: dict[int, float] = field(default_factory=dict)  # {step: monitored metric} of its first run
@@ -98,7 +100,7 @@ class Study:
     """The study. `options` is the `sweep` section; `config` and `example` belong to one of the runs."""
 
     space: Space
-    options: dict[str, Any]
+    options: SweepConfig
     config: RunConfig
     example: Planned
     steps: int
@@ -122,10 +124,10 @@ class Study:
             self.options["search_order"] == "deterministic" or self.options["prune"] == "halving"
         )
         self.entries = () if self.in_batches else read_journal(self.journal, self.id).trials
-        own: Any = "minimize" if self.sign > 0 else "maximize"
-        self.optuna: Any = optuna.create_study(
+        lowest, highest = optuna.study.StudyDirection.MINIMIZE, optuna.study.StudyDirection.MAXIMIZE
+        self.optuna = optuna.create_study(
             study_name=self.id,  # fixed: Hyperband chooses a trial's bracket by this name and the trial's number
-            directions=[own] + ["minimize"] * len(self.options["objectives"]),
+            directions=[lowest if self.sign > 0 else highest] + [lowest] * len(self.options["objectives"]),
             sampler=samplers.sampler(self.options, len(self.entries)),
             pruner=samplers.pruner(self.options, self.steps),
         )
@@ -167,7 +169,7 @@ class Study:
     # ------------------------------------------------------------------ the journal
 
     def note(self, trial: Trial, asked: bool = False, rungs: dict[str, float] | None = None) -> None:
-        line: dict[str, Any] = {"space": self.id, "trial": trial.number, "at": round(time.time(), 3)}
+        line: dict[str, object] = {"space": self.id, "trial": trial.number, "at": round(time.time(), 3)}
         if asked:
             line |= {"params": trial.ask.params, "runs": [p.place.folder.name for p in trial.runs]}
         else:
@@ -194,8 +196,7 @@ class Study:
         known: set[str] = set()
         number = 0
         for entry in self.entries:
-            params = {d.key: fitted(d, entry["params"].get(d.key)) for d in self.space.dimensions}
-            if None in params.values():
+            if (params := self._params(entry["params"])) is None:
                 continue
             known.update(entry["runs"])
             number = entry["number"] + 1
@@ -221,10 +222,10 @@ class Study:
                 system_attrs=entry.get("rungs"),
             ))  # fmt: skip
             self.told[entry["state"]] += 1
-        for run, params, values in self._others(known):
+        for run, there, values in self._others(known):
             self.learned.append((run, config_of(run)))
             self.optuna.add_trial(optuna.trial.create_trial(
-                params=params, distributions=self.distributions, values=values))  # fmt: skip
+                params=there, distributions=self.distributions, values=values))  # fmt: skip
         return number
 
     def _reported(self, planned: Sequence[Planned], steps: int) -> dict[int, float]:
@@ -247,7 +248,7 @@ class Study:
             return {int(s): float(v) for s, v in zip(steps, values, strict=True)}
         return {}
 
-    def _others(self, known: set[str]) -> Iterator[tuple[Run, dict[str, Any], list[float]]]:
+    def _others(self, known: set[str]) -> Iterator[tuple[Run, Params, list[float]]]:
         """(run, params, values) of the finished runs in the folder that lie in the space and are not `known` trials."""
         for run in runs(self.journal.parent, silently) if self.journal.parent.is_dir() else ():
             values = self.values_of(run.known)
@@ -256,15 +257,24 @@ class Study:
             if all(map(math.isfinite, values)) and (there := self._params_of(run)) is not None:
                 yield run, there, values
 
-    def _params_of(self, run: Run) -> dict[str, Any] | None:
+    def _params_of(self, run: Run) -> Params | None:
         """The parameters of a run in the space; None for a run outside it."""
         with suppress(UserError, KeyError, TypeError):
-            own = {a.partition("=")[0]: a for a in run.overrides if not a.startswith("paths.")}
-            fixed = dict(self.space.asked)
-            found = {d.key: fitted(d, own.pop(d.key, None)) for d in self.space.dimensions}
-            own.pop("seed", None), fixed.pop("seed", None)
-            return found if None not in found.values() and own == fixed else None
+            given = {a.partition("=")[0]: a for a in run.overrides if not a.startswith("paths.")}
+            free = {"seed", *(d.key for d in self.space.dimensions)}
+            own = {key: text for key, text in given.items() if key not in free}
+            fixed = {key: text for key, text in self.space.asked.items() if key != "seed"}
+            return self._params(given) if own == fixed else None
         return None
+
+    def _params(self, given: Mapping[str, object]) -> Params | None:
+        """The values of all dimensions, from those of the journal or from KEY=VALUE; None where one is outside."""
+        found: Params = {}
+        for dimension in self.space.dimensions:
+            if (value := fitted(dimension, given.get(dimension.key))) is None:
+                return None
+            found[dimension.key] = value
+        return found
 
     def close(self) -> None:
         """Writes the importance of each key to the journal, and the study as Optuna's journal, for its dashboard. Where
@@ -318,7 +328,7 @@ def config_of(run: Run | Planned) -> Callable[[], RunConfig]:
     return lambda: run.config
 
 
-def fitted(dimension: Any, value: Any) -> Any:
+def fitted(dimension: Dimension, value: object) -> str | float | None:
     """A value of the journal, or KEY=VALUE, as a value of the dimension's distribution; None where it is outside."""
     if dimension.choices:
         return value if value in [a.text for a in dimension.choices] else None

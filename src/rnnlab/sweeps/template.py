@@ -7,13 +7,13 @@ from typing import Any, cast
 
 from omegaconf import DictConfig, OmegaConf
 
-from rnnlab.config.checked import RunConfig
 from rnnlab.config.checking import tell_once
 from rnnlab.config.identity import deciding_of
-from rnnlab.config.model_schema import Recurrent
+from rnnlab.config.model_schema import RecurrentSchema
 from rnnlab.config.node import Node
-from rnnlab.config.reading import Reading, assign, read, settle_model, shown
+from rnnlab.config.reading import Reading, assign, read, replace_auto, shown
 from rnnlab.config.resolve import Resolved, resolve
+from rnnlab.config.run_config import RunConfig
 from rnnlab.config.schema import COMPONENTS, across, between
 from rnnlab.runs.run_path import Part
 from rnnlab.sweeps.grid import Point
@@ -30,7 +30,9 @@ class Variant:
     section: str
     values: dict[str, Any]  # top-level keys that it sets in the config; {} for the template's own section
     is_wrong: bool = False
-    parts: dict[Any, Part] = field(default_factory=dict)  # {seed, or None where it does not matter: Part}
+    parts: dict[int | None, Part] = field(
+        default_factory=dict
+    )  # {seed, or None where it does not matter: Part}
     on: dict[str, "Variant"] = field(default_factory=dict)  # {accelerator: this trainer section with it}
 
 
@@ -41,9 +43,9 @@ class Section:
     """
 
     name: str
-    of: Callable[[dict[str, str]], Any]
+    of: Callable[[dict[str, str]], object]
     paths: list[str]
-    made: dict[Any, Variant] = field(default_factory=dict)
+    made: dict[object, Variant] = field(default_factory=dict)
 
 
 class Template:
@@ -66,10 +68,10 @@ class Template:
         self.followers = followers(self.raw, self.keys)
         self.paths = [*self.keys, *self.followers]
         self.reading: Reading | None = None
-        self._typed: dict[tuple[str, Any], tuple[Any, list[str]]] = {}
+        self._typed: dict[tuple[str, object], tuple[Any, list[str]]] = {}
         self._still: dict[str, Variant] = {}  # all sections, in order, with the template's values
         self._moving: list[Section] = []
-        self._sound: dict[tuple[Any, ...], bool] = {}  # {sections: whether they fit each other}
+        self._sound: dict[tuple[object, ...], bool] = {}  # {sections: whether they fit each other}
 
     @property
     def values(self) -> dict[str, Any]:
@@ -177,8 +179,8 @@ class Template:
         wrong = bool(lines) or any(problem for node in touched.values() for problem in node.problems())
         if section.name == "data" and not wrong and data is not None:
             wrong = any(between({"data": data}))
-        if section.name == "model" and not wrong and isinstance(model, Recurrent):
-            wrong = settle_model(model, values["model"]) is not None
+        if section.name == "model" and not wrong and isinstance(model, RecurrentSchema):
+            wrong = replace_auto(model, values["model"]) is not None
         return Variant(section.name, {k: self.share(v) for k, v in values.items()}, wrong)
 
     def _assign(
@@ -193,10 +195,10 @@ class Template:
         problems: list[str] = []
         if any(path in self.followers and self.followers[path].copied is None for path in paths):
             self._set(point)
-        if self._read.unsettled and any(path.startswith("model.") for path in paths):
+        if self._read.before_replacing and any(path.startswith("model.") for path in paths):
             touched["model"] = nodes["model"]
-            touched["model"].__dict__.update(self._read.unsettled)
-            _section(values, copied, "model").update(self._read.unsettled)
+            touched["model"].__dict__.update(self._read.before_replacing)
+            _section(values, copied, "model").update(self._read.before_replacing)
         for path in paths:
             value, lines = self._type(path, self._value(path, given))
             problems += lines
@@ -232,9 +234,9 @@ class Template:
             found = [*own, *between(self._read.sound)]
             lines = [f"{k}: {why}" if k in COMPONENTS else _line(values, k, why) for k, why in found]
         model = self._read.nodes.get("model")
-        if not lines and "model" in touched and isinstance(model, Recurrent):
+        if not lines and "model" in touched and isinstance(model, RecurrentSchema):
             asked = values["model"].copy()
-            if why := settle_model(model, values["model"]):
+            if why := replace_auto(model, values["model"]):
                 lines = [_line({"model": asked}, "model.equal", why)]
         return lines
 

@@ -10,13 +10,17 @@ import time
 from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
-from typing import Any
+from types import FrameType
+from typing import TYPE_CHECKING
 
 from rnnlab.runs.files import write_whole
 from rnnlab.runs.run import Run
 from rnnlab.signals import ASKING
 from rnnlab.sweeps.job import DataSets, Job, Listener, Outcome, train_job
 from rnnlab.training.quiet import quiet
+
+if TYPE_CHECKING:
+    from lightning import Trainer
 
 HEARTBEAT = 0.5  # seconds between two reports of the step that a run has reached
 
@@ -45,6 +49,10 @@ class Validated:
     value: float
 
 
+ToWorker = Job | str  # a job, and the answer to a `Validated`
+FromWorker = Step | Waits | Validated | Outcome
+
+
 def work(connection: Connection) -> int:
     """Answers each job with its outcome, and each function with its result, until the connection ends."""
     import torch
@@ -70,7 +78,7 @@ class Worker(Listener):
         self.leaving = False
         self.sending = threading.Lock()
         self.number: int | None = None  # of the current job, until its outcome has been sent
-        self.trainer: Any = None  # of the current job, once there is one
+        self.trainer: Trainer | None = None  # of the current job, once there is one
         self.data_sets = DataSets()
         self.output = tempfile.TemporaryFile()  # noqa: SIM115
         for stream in (1, 2):
@@ -95,11 +103,11 @@ class Worker(Listener):
                 break
         return 0
 
-    def send(self, message: Any) -> None:
+    def send(self, message: object) -> None:
         with self.sending:
             self.connection.send(message)
 
-    def on_signal(self, number: int, frame: Any) -> None:
+    def on_signal(self, number: int, frame: FrameType | None) -> None:
         self.leaving = True
         if self.number is None:
             raise StopWorker
@@ -117,7 +125,7 @@ class Worker(Listener):
 
     # ------------------------------------------------------------------ while a job is trained
 
-    def began(self, trainer: Any) -> None:
+    def began(self, trainer: "Trainer") -> None:
         self.trainer = trainer
         if self.leaving:  # the signal arrived before the training handled signals
             raise SystemExit

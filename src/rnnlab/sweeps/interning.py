@@ -2,16 +2,20 @@
 
 import marshal
 import sys
-from typing import Any
+from typing import Any, TypeVar
 
 REPEATED = ("engine", "baselines", "floor", "facts", "metrics")  # parts of a record that many runs share
 
+T = TypeVar("T")
 
-class Sharing:
+
+class Interner:
+    """Keeps the first of several equal parts, and returns it for all others."""
+
     def __init__(self) -> None:
         self._known: dict[bytes, Any] = {}
 
-    def section(self, section: Any) -> Any:
+    def section(self, section: T) -> T:
         """The same object for all equal dictionaries; other values unchanged."""
         if not isinstance(section, dict):
             return section

@@ -3,8 +3,8 @@
 import copy
 import json
 
+from rnnlab.sweeps.interning import Interner
 from rnnlab.sweeps.interpolations import followers
-from rnnlab.sweeps.sharing import Sharing
 
 
 def test_records_are_as_they_were_and_share_what_they_have_alike():
@@ -14,18 +14,18 @@ def test_records_are_as_they_were_and_share_what_they_have_alike():
     }
     first, second = json.loads(json.dumps(record)), json.loads(json.dumps(record))
     second["results"]["best"]["value"] = 0.75
-    sharing, asked = Sharing(), copy.deepcopy([first, second])
-    shared = [sharing.record(one) for one in (first, second)]
+    interner, asked = Interner(), copy.deepcopy([first, second])
+    shared = [interner.record(one) for one in (first, second)]
     assert shared == asked
     assert shared[0]["results"]["floor"] is shared[1]["results"]["floor"]
     assert shared[0]["results"]["best"] is not shared[1]["results"]["best"]
 
 
 def test_sections_are_told_apart_by_the_types_of_their_values():
-    sharing = Sharing()
+    interner = Interner()
     one, same, other = ({"x": value} for value in (1, 1, 1.0))
-    assert sharing.section(one) is sharing.section(same) is one
-    assert sharing.section(other) is other and sharing.section(True) is True
+    assert interner.section(one) is interner.section(same) is one
+    assert interner.section(other) is other and interner.section(True) is True
 
 
 def test_which_keys_a_value_follows():

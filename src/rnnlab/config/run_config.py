@@ -64,6 +64,26 @@ class PathsConfig(TypedDict):
     data: str
 
 
+class SlurmConfig(TypedDict):
+    minutes_per_job: float
+    minutes: int
+    cpus: int
+    gpus: int
+    memory_gb: float | None
+    partition: str | None
+    account: str | None
+    setup: list[str]
+    parallel: int
+    detach: bool
+    more: dict[str, Any]
+
+
+class RayConfig(TypedDict):
+    address: str | None
+    cpus: float
+    gpus: float
+
+
 class SweepConfig(TypedDict):
     zip: list[list[str]]
     exclude: list[Any]
@@ -77,8 +97,8 @@ class SweepConfig(TypedDict):
     pictures: bool
     dry_run: bool
     pool: Literal["local", "slurm", "ray"]
-    slurm: Any
-    ray: Any
+    slurm: SlurmConfig
+    ray: RayConfig
     search: Literal["grid", "random", "tpe", "cmaes", "gp", "nsga2"]
     objectives: list[str]
     trials: int
@@ -115,6 +135,6 @@ class RunConfig(TypedDict):
     logger: dict[str, Part | None]
 
 
-def plain(config: RunConfig) -> dict[str, Any]:
+def as_dict(config: RunConfig) -> dict[str, Any]:
     """The same dictionary, for code that loops over all keys."""
     return cast("dict[str, Any]", config)

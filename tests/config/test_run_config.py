@@ -7,10 +7,20 @@ import pytest
 from typing_extensions import NotRequired
 
 from rnnlab.config import check, compose
-from rnnlab.config.checked import CheckpointConfig, PathsConfig, RunConfig, SweepConfig, TrainerConfig
-from rnnlab.config.schema import FIXED, OPTIONAL, SECTIONS, Config
+from rnnlab.config.run_config import (
+    CheckpointConfig,
+    PathsConfig,
+    RayConfig,
+    RunConfig,
+    SlurmConfig,
+    SweepConfig,
+    TrainerConfig,
+)
+from rnnlab.config.schema import FIXED, OPTIONAL, SECTIONS, ConfigSchema
+from rnnlab.config.sweep_schema import RaySchema, SlurmSchema
 
 TYPES = {"checkpoint": CheckpointConfig, "paths": PathsConfig, "sweep": SweepConfig, "trainer": TrainerConfig}
+INNER = {SlurmSchema: SlurmConfig, RaySchema: RayConfig}  # schemas of keys that hold keys themselves
 
 
 def kinds(annotation: Any) -> set[Any]:
@@ -24,7 +34,7 @@ def kinds(annotation: Any) -> set[Any]:
         return set(inner) - {-1}  # a whole number, by its type
     if origin is list:
         return {("list", *sorted(map(repr, kinds(inner[0]))))}
-    return {annotation}
+    return {INNER.get(annotation, annotation)}
 
 
 def fields(schema):
@@ -32,18 +42,19 @@ def fields(schema):
             if key in getattr(schema, "model_fields", schema.__annotations__)}  # fmt: skip
 
 
-@pytest.mark.parametrize("section", FIXED)
-def test_a_section_has_the_keys_and_types_of_its_schema(section):
-    ours = TYPES[section]
-    assert fields(ours) == fields(FIXED[section])
-    assert ours.__required_keys__ == {k for k, f in FIXED[section].model_fields.items() if f.is_required()}
+@pytest.mark.parametrize(
+    ("schema", "ours"), [*((FIXED[section], TYPES[section]) for section in FIXED), *INNER.items()]
+)
+def test_a_section_has_the_keys_and_types_of_its_schema(schema, ours):
+    assert fields(ours) == fields(schema)
+    assert ours.__required_keys__ == {k for k, f in schema.model_fields.items() if f.is_required()}
 
 
 def test_the_whole_has_the_keys_of_its_schema_and_every_section():
     found = fields(RunConfig)
-    assert {key: found.pop(key) for key in Config.model_fields} == fields(Config)
+    assert {key: found.pop(key) for key in ConfigSchema.model_fields} == fields(ConfigSchema)
     assert found.keys() == set(SECTIONS)
-    optional = {key for key, field in Config.model_fields.items() if not field.is_required()}
+    optional = {key for key, field in ConfigSchema.model_fields.items() if not field.is_required()}
     assert set(OPTIONAL) | optional == RunConfig.__optional_keys__
 
 

@@ -3,17 +3,17 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any
 
+from rnnlab.config.run_config import SweepConfig
 from rnnlab.errors import UserError
-from rnnlab.sweeps.devices import Devices, cores_each
-from rnnlab.sweeps.forkserver import ForkServer
+from rnnlab.sweeps.devices import cores_each
 from rnnlab.sweeps.plan import Planned
 from rnnlab.sweeps.pool import LocalPool, Pool
 from rnnlab.sweeps.scheduler import PoolOptions
+from rnnlab.sweeps.session import Session
 
 
-def elsewhere(options: dict[str, Any]) -> dict[str, str] | None:
+def cluster_devices(options: SweepConfig) -> dict[str, str] | None:
     """The accelerators of a worker on a cluster, best first; None where this machine trains."""
     if options["pool"] == "local":
         return None
@@ -23,13 +23,14 @@ def elsewhere(options: dict[str, Any]) -> dict[str, str] | None:
 
 
 @contextmanager
-def workers_of(
-    options: dict[str, Any], server: ForkServer, devices: Devices, due: list[Planned]
-) -> Iterator[tuple[Pool, PoolOptions]]:
-    """The pool, and its options, such as the number of workers; ends the pool at the end."""
-    sizes = devices.pool(due, options)
+def open_pool(session: Session, due: list[Planned]) -> Iterator[tuple[Pool, PoolOptions]]:
+    """The pool of workers for the runs that are due, and its options, such as how many there are; ends the pool at the
+    end.
+    """
+    options = session.options
+    sizes = session.devices.pool(due, options)
     if options["pool"] == "local":
-        yield LocalPool(server), sizes
+        yield LocalPool(session.server), sizes
         return
     if options["pool"] == "slurm":
         from rnnlab.sweeps.slurm import workers_per_job
