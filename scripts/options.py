@@ -9,6 +9,7 @@ NUMBERS = (
     "runs", "workers", "one", "every", "seed", "seeds", "lines", "start", "idle", "busy", "loops", "kills", "steps",
     "hidden", "trials", "stock", "bits", "rounds", "models", "cached",
 )  # fmt: skip
+LISTS = ("runs", "hidden", "steps")  # of these some scripts take several
 
 
 def parsed(
@@ -32,8 +33,9 @@ def parsed(
 
 
 def refuse_no_numbers(options: dict[str, str]) -> None:
-    """Ends the script where an option of `NUMBERS` is neither an integer nor several with commas between them."""
+    """Ends the script where an option of `NUMBERS` is no integer, nor, for one of `LISTS`, several between commas."""
     for key, value in options.items():
-        if key in NUMBERS and not all(word.isdecimal() for word in value.split(",")):
+        words = value.split(",") if key in LISTS else [value]
+        if key in NUMBERS and not all(word.isdecimal() for word in words):
             print(f"{key}={value}: must be a whole number", file=sys.stderr)
             sys.exit(2)

@@ -212,7 +212,7 @@ def record_of(job: Any, status: str) -> dict[str, Any]:
 def swept(runs: int, workers: int, folder: str, write: bool = True) -> dict[str, Cost]:
     """{part of a sweep: what it cost}."""
     from rnnlab.config import base_config, check, compose
-    from rnnlab.sweeps import live, pools, scheduler, sweep
+    from rnnlab.sweeps import chosen_pool, live, scheduler, session, sweep
     from rnnlab.sweeps.grid import grid
     from rnnlab.sweeps.job import memory
     from rnnlab.sweeps.plan import Plan
@@ -226,7 +226,7 @@ def swept(runs: int, workers: int, folder: str, write: bool = True) -> dict[str,
     pool = PretendedPool(clock, workers, write)
     before = memory()
     put: list[tuple[Any, str, Any]] = [
-        (pools, "LocalPool", lambda server: pool),
+        (chosen_pool, "LocalPool", lambda server: pool),
         (scheduler, "time", clock),
         (live, "time", clock),
     ]
@@ -236,7 +236,7 @@ def swept(runs: int, workers: int, folder: str, write: bool = True) -> dict[str,
     sweep.console.quiet, was_quiet = True, sweep.console.quiet
     parts.put("plan", Planner, "plan")
     parts.put("check classes and runs", Plan, "check_classes", "check_runs")
-    parts.put("check classes and runs", sweep, "stacks")
+    parts.put("check classes and runs", session, "stacks")
     parts.put("statuses", Plan, "read_statuses")
     parts.put("schedule", scheduler.Scheduler, "run")
     parts.put("view", live.LiveView, "__init__", "started", "progressed", "ended", "tick", "compare")

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from options import parsed
 from rnnlab.cli import main
-from rnnlab.config.schema import COMPONENTS, FIXED, NAMED, Config
+from rnnlab.config.schema import COMPONENTS, FIXED, NAMED, ConfigSchema
 from rnnlab.config.stock import STOCK
 
 VALUES = ("-1", "0", "1", "3", "-0.5", "0.3", "1e30", "nan", "inf", "9223372036854775808", "true", "null", "''", "x",
@@ -38,7 +38,7 @@ PLATFORMS = ("trainer.strategy",)  # may start other processes
 def calls() -> Iterator[tuple[str, list[str]]]:
     """A name and the overrides of each call."""
     keys: list[tuple[str, str, tuple[str, ...]]] = []  # key, sign, what chooses its class
-    keys += [(name, "", ()) for name in Config.model_fields]
+    keys += [(name, "", ()) for name in ConfigSchema.model_fields]
     keys += [
         (f"{section}.{name}", "++", ()) for section, schema in FIXED.items() for name in schema.model_fields
     ]

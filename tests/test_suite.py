@@ -50,6 +50,7 @@ def test_a_test_that_fails_sometimes_is_listed_with_its_seeds(tmp_path):
         ("--help", 0, "Runs the tests many times"),
         ("idel=3", 2, "idel: no such option. Did you mean idle?"),
         ("idle=x", 2, "idle=x: must be a whole number"),
+        ("idle=1,2", 2, "idle=1,2: must be a whole number"),
     ],
 )
 def test_a_script_says_what_it_is_asked(word, code, said):

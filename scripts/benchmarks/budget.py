@@ -156,7 +156,7 @@ def parts(hidden: int, layers: int, runs: int) -> dict[str, float]:
     for label, where in places().items():
         for owner, name in where:
             clocks.put(owner, name, label)
-    for owner, name in ((checkpoints, "settle_all"), (checkpoints, "settle"), (files, "settle")):
+    for owner, name in ((checkpoints, "sync_all"), (checkpoints, "sync_folder"), (files, "sync_folder")):
         clocks.put(owner, name, "waiting for the disk", time.perf_counter)
     try:
         with quiet():

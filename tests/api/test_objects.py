@@ -55,6 +55,13 @@ class Hyper(lightning.LightningModule):
         self.net = nn.Linear(1, width)
 
 
+class Keyworded(lightning.LightningModule):
+    def __init__(self, width, **more):
+        super().__init__()
+        self.save_hyperparameters()
+        self.net, self.more = nn.Linear(1, width), more
+
+
 class Forgetful(lightning.LightningModule):
     def __init__(self, width=16):
         super().__init__()
@@ -76,6 +83,8 @@ class Scaled(lightning.LightningModule):
         (Net(sizes=[3]), {"width": 16, "lr": 0.01, "sizes": [3]}),
         (Net(np.int64(5)), {"width": 5, "lr": 0.01, "sizes": [1, 2]}),
         (Hyper(4, lr=0.5), {"width": 4, "lr": 0.5}),
+        (Keyworded(4), {"width": 4}),
+        (Keyworded(4, lr=0.5, sizes=[3]), {"width": 4, "lr": 0.5, "sizes": [3]}),
         (functools.partial(Forgetful, 7), {"width": 7}),
         (Forgetful, {"width": 16}),
         (Forgetful(), {}),

@@ -338,3 +338,36 @@ def test_a_series_that_was_moved_is_scored_where_it_is_now(series, tmp_path, cap
     shutil.copy(old, new)
     main([str(tmp_path / "run"), f"data.path={new}", "data.fractions=[0.4,0.1,0.5]"])
     assert "the test part may hold what the model was trained on" in capsys.readouterr().err
+
+
+def test_code_that_has_changed_since_the_training_is_told(sine, text, tmp_path, capsys):
+    said = "since the training rnnlab has changed, torch was 1.0, is "
+    asked = {sine: [lambda run: run.predict(), lambda run: run.predict(np.zeros((1, 10, 1))),
+                    lambda run: run.forecast(5), lambda run: run.evaluate(split="val")],
+             text: [lambda run: run.generate(length=2), lambda run: run.predict(split="val")]}  # fmt: skip
+    for trained, calls in asked.items():
+        shutil.copytree(trained.folder, tmp_path / "run")
+        file, run = tmp_path / "run" / "manifest.json", rnnlab.load(tmp_path / "run")
+        now = json.loads(file.read_text())
+        for call in calls:
+            file.write_text(json.dumps(now))
+            call(run)
+            assert capsys.readouterr().err == ""
+            other = {"sources": {"rnnlab": "0" * 64, "torch": "1.0"}, "files": {"data.path": "1"}}
+            file.write_text(json.dumps(now | other))
+            call(run)
+            told = capsys.readouterr().err
+            assert told.startswith(said) and told.count("\n") == 1 and "data.path" not in told
+        shutil.rmtree(tmp_path / "run")
+
+
+def test_the_limit_of_the_runs_text_is_not_for_a_new_text(text, tmp_path):
+    (tmp_path / "new.txt").write_text("a cage did home " * 200)
+    shutil.copytree(text.folder, tmp_path / "run")
+    config = tmp_path / "run" / "config.yaml"
+    config.write_text(config.read_text().replace("limit: null", "limit: 1000"))
+    run, new = rnnlab.load(tmp_path / "run"), f"data.path={tmp_path / 'new.txt'}"
+    assert run.config["data"]["limit"] == 1000
+    for split in ("test", "val", "all"):
+        assert run.evaluate(new, split=split).metrics == text.evaluate(new, split=split).metrics
+    assert run.evaluate(new, "data.limit=1000", split="test").facts["characters"] == 50

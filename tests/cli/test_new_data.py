@@ -112,3 +112,15 @@ def test_keys_of_data_within_the_data_can_be_changed():
     for wrong in ("data.inner._target_=os.system", "data.inner.m=3", "data.n.x=1", "data._inner.n=3"):
         with pytest.raises(UserError, match="no such key"):
             changed(config, [wrong])
+
+
+def test_a_variable_of_the_environment_is_read_as_in_a_training(series, tmp_path, monkeypatch):
+    new = table(tmp_path / "new.csv", 60, shift=1.0)
+    monkeypatch.setenv("NEW", str(new))
+    asked = "data.path=${oc.env:NEW}"
+    assert series.evaluate(asked).metrics == series.evaluate(f"data.path={new}").metrics
+    assert (series.predict(asked) == series.predict(f"data.path={new}")).all()
+    with pytest.raises(UserError, match=r"^data\.path=.*Environment variable 'GONE' not found"):
+        series.evaluate("data.path=${oc.env:GONE}")
+    with pytest.raises(UserError, match=r"^data\.path=\$\{seed\}\.csv: Interpolation key 'seed' not found$"):
+        series.evaluate("data.path=${seed}.csv")

@@ -281,6 +281,18 @@ def test_unknown_characters_are_left_out_and_counted(tmp_path):
     assert data.facts("val")["characters"] == 132
 
 
+def test_unknown_characters_that_are_replaced_are_other_data(write):
+    """The hash of `skip`, the default, is that of the text and its cuts."""
+    text = "ab" * 1000 + "abxy" * 20
+    path = write(text)
+    left_out, replaced = (
+        ready(path, fractions=[0.9, 0.1, 0], unknown=rule).content_hash for rule in ("skip", "replace")
+    )
+    assert left_out == hashlib.sha256(f"{text}|1872|2080".encode()).hexdigest() != replaced
+    known = write(words(500), "known.txt")
+    assert len({ready(known, unknown=rule).content_hash for rule in ("skip", "replace", "error")}) == 1
+
+
 def test_a_validation_text_of_its_own(tmp_path):
     (tmp_path / "t.txt").write_text("abc" * 1000)
     (tmp_path / "v.txt").write_text("cba" * 100)

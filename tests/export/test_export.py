@@ -18,7 +18,7 @@ from rnnlab.cells import Cell
 from rnnlab.config.model_schema import CELLS
 from rnnlab.errors import UserError
 from rnnlab.export import equations, plain, program
-from rnnlab.export.card import GIVEN
+from rnnlab.export.card import GIVEN, card
 from rnnlab.export.export import export, write_safetensors
 from rnnlab.export.onnx import TOLERANCE, apart, longer_inputs
 from rnnlab.export.portable import Portable, portable, rounded
@@ -482,3 +482,30 @@ def test_the_words_about_an_output_are_those_of_its_kind():
     tokens = {"kind": "labelled", "vocab_size": 5, "classes": 2, "max_length": 4}
     for output, words in (("auto", "before the sigmoid"), ("softmax", "before the softmax")):
         assert words in portable(Classifier(tokens, hidden_size=2, cell="gru", output=output)).words
+
+
+class Counting(Cell):
+    gates = 1
+
+    def step(self, u, state):
+        (h,) = state
+        a = u + self.recur(h)
+        count = (a > 0).float() + (h > 0.1).float() + (~(a < 0.2)) * 2 + torch.where(a > 0, -1, 2)
+        h = torch.tanh(a) * (1 - 0.1 * count) + 0.1 * (h > 0).float().mean(-1, keepdim=True)
+        return h, (h,)
+
+
+def test_a_condition_that_counts_is_a_float():
+    code_agrees(Stack(Counting, 2, 4, num_layers=2, engine="reference").eval())
+
+
+def test_a_name_ends_no_cell_of_the_cards_table(small, tmp_path):
+    run = small()
+    shutil.copytree(run.folder, tmp_path / "a\nb" / "run")
+    file = tmp_path / "a\nb" / "run" / "run.json"
+    record = json.loads(file.read_text())
+    record["results"]["baselines"]["test"] = {"a|b\n<c>*": {"mse|x": 1.0}}
+    file.write_text(json.dumps(record))
+    text = card(Run(file.parent), "best", "", "", "")
+    assert "| test | a\\|b\N{SYMBOL FOR LINE FEED}\\<c>\\* | mse\\|x 1 |\n" in text
+    assert text.startswith("# a\N{SYMBOL FOR LINE FEED}b: run\n")

@@ -1,6 +1,7 @@
 """The library's way from sources to cache, and what is said where it cannot be had."""
 
 import os
+import platform
 import subprocess
 import sys
 from pathlib import Path
@@ -265,4 +266,16 @@ def test_the_sources_compile_without_a_warning(tmp_path):
         str(tmp_path / "kernels.so"),
     ]
     done = subprocess.run([build.find_compiler(), *flags, *files], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+OLD = ["-mno-avx"] if platform.machine() in ("x86_64", "AMD64") else []
+
+
+@pytest.mark.parametrize("old", [[], OLD])
+def test_the_products_in_bfloat16_read_no_memory_under_another_type(tmp_path, old):
+    words = ["-DRNNLAB_BF16", "-march=native", *old, "-fstrict-aliasing", "-Wstrict-aliasing=2", "-Werror"]
+    file, flags = build.SOURCES / "bf16.c", [flag for flag in build.FLAGS if flag != "-shared"]
+    command = [build.find_compiler(), *flags, *words, "-c", str(file), "-o", str(tmp_path / "bf16.o")]
+    done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

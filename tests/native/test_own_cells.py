@@ -21,7 +21,7 @@ from rnnlab import native
 from rnnlab.cells import Cell
 from rnnlab.errors import UserError
 from rnnlab.native import bindings as library
-from rnnlab.native import build
+from rnnlab.native import build, check
 from rnnlab.native.kernels import kernels_of, source
 from rnnlab.recurrence import Stack
 
@@ -569,3 +569,33 @@ def test_gradients_overwrite_no_value_of_a_whole_row_that_is_still_read():
     program.gradients(name)
     _, truth = torchs_gradients(case, name, torch.float64, "reference")
     assert relative_error([p.grad for p in program.task.parameters()], truth) < CLOSE
+
+
+class Counting(Cell):
+    """Conditions that are used as numbers, and numbers that are used as conditions."""
+
+    gates = 1
+
+    def step(self, u, state):
+        (h,) = state
+        a = u + self.recur(h)
+        count = (
+            (a > 0).float() + (h > 0.1).float() + (~(a < 0.2)) * 2 - (a.mean(-1, keepdim=True) > 0).float()
+        )
+        odd = torch.where(torch.where(a > 0.1, True, False) & (h < 0.3), -1, 2)
+        h = tanh(a) * (1 - 0.1 * count) + torch.where(torch.logical_not(torch.relu(h)), 0.1 * a, 0.2) * odd
+        return h, (h,)
+
+
+def test_a_condition_may_be_a_number():
+    assert Stack(Counting, 3, 5).choice.engine == "native"
+    truth, found = (
+        outcome(*of, Counting) for of in (("reference", torch.float64), ("native", torch.float32))
+    )
+    assert relative_error(found, truth) < CLOSE
+
+
+def test_what_is_not_a_number_on_one_side_alone_is_a_difference_of_the_kernels():
+    whole, gap = torch.ones(4).double(), torch.tensor([1.0, math.nan, 1.0, 1.0]).double()
+    assert check._close(whole.float(), whole) and check._close(gap.float(), gap)
+    assert not check._close(gap.float(), whole) and not check._close(whole.float(), gap)

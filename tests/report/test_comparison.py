@@ -241,6 +241,8 @@ def test_the_command_and_its_files(tmp_path, monkeypatch, capsys):
     capsys.readouterr()
     assert main(["compare", "exp", "empty"]) == 2
     assert "empty: no finished run with a result there, and no KEY in which" in capsys.readouterr().err
+    assert main(["compare", "exp/", "empty/"]) == 2
+    assert "empty: no finished run with a result there\n" in capsys.readouterr().err
     assert main(["compare", "model.cell"]) == 2
     assert "model.cell: no finished run with a result there" in capsys.readouterr().err
     assert main(["compare", str(tmp_path / "exq"), "cell"]) == 2
@@ -272,3 +274,8 @@ def test_a_name_of_two_lines_stays_in_its_cell_and_its_note(write, lines):
     """A blank line ends a LaTeX row, and what follows a newline in a comment is a command."""
     table = write(["a", "b"], [["x\n\ny\udcff", "1"]], [False], "one\ntwo")
     assert len(table.splitlines()) == lines and "\ntwo" not in table and table.encode()
+
+
+def test_no_character_of_a_name_ends_a_cell_of_markdown():
+    table = typeset.markdown(["a", "b"], [["x\\|*y*", "<b>"]])
+    assert table.splitlines()[2] == r"| x\\\|\*y\* | \<b> |"

@@ -7,6 +7,7 @@ import pytest
 
 from rnnlab.cli import main
 from rnnlab.report.curves import run_curves
+from rnnlab.report.run_page import run_page
 from rnnlab.runs.run import Run
 from rnnlab.training.recorder import Diverged
 
@@ -51,6 +52,13 @@ def test_a_runs_page_holds_results_figures_and_how_to_do_it_again(small, capsys)
     assert "<b>bold</b> & more" in words  # as text, not as a tag
     assert "sine: hidden_size=8 engine=torch" in words  # spelled as in a command, and on all other pages
     assert run.id in words and "prefers-color-scheme: dark" in text and "@media print" in text
+
+
+@pytest.mark.parametrize("given", [["--config-dir", "my conf"], ["-cd=my conf"], ["--config-dir=my conf"]])
+def test_how_to_do_it_again_names_the_folder_of_the_runs_own_configs(small, given):
+    run = small()
+    run.write_manifest(run.manifest | {"command": ["rnnlab train", "experiment=mine", *given, "seed=0"]})
+    assert "\nrnnlab train --config-dir 'my conf' " in "".join(Page(run_page(run)).words)
 
 
 def test_a_failed_runs_page_says_why(small, tmp_path):

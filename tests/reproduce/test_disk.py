@@ -283,10 +283,10 @@ def test_a_folder_that_is_replaced_while_the_disk_is_waited_for_is_not_written(s
     from rnnlab.errors import Gone
     from rnnlab.training import checkpoints
 
-    settle_all, before, calls = checkpoints.settle_all, {}, []
+    sync_all, before, calls = checkpoints.sync_all, {}, []
 
     def replaced(files):
-        settle_all(files)
+        sync_all(files)
         calls.append(files)
         if len(calls) == 2:
             (folder,) = (file.parent for file in (tmp_path / "sine").glob("*/run.json"))
@@ -294,7 +294,7 @@ def test_a_folder_that_is_replaced_while_the_disk_is_waited_for_is_not_written(s
             shutil.copytree(tmp_path / "elsewhere", folder)
             before.update({file: file.read_bytes() for file in folder.rglob("*") if file.is_file()})
 
-    monkeypatch.setattr(checkpoints, "settle_all", replaced)
+    monkeypatch.setattr(checkpoints, "sync_all", replaced)
     with pytest.raises(Gone):
         small("checkpoint.every_n_steps=2", "trainer.max_epochs=3")
     (folder,) = (file.parent for file in (tmp_path / "sine").glob("*/run.json"))

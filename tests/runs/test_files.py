@@ -5,7 +5,7 @@ import stat
 import pytest
 
 from rnnlab.runs import files
-from rnnlab.runs.files import clear_leftovers, link_out, settle_all, write_whole
+from rnnlab.runs.files import clear_leftovers, link_out, sync_all, write_whole
 
 
 def test_a_link_planted_at_the_temporary_name_is_neither_followed_nor_removed(tmp_path, monkeypatch):
@@ -51,7 +51,7 @@ def test_all_files_are_waited_for_at_once_and_one_that_is_not_there_is_passed_ov
     synced = []
     monkeypatch.setattr(os, "fsync", lambda descriptor: synced.append(os.fstat(descriptor).st_ino))
     (tmp_path / "a").write_bytes(b"a"), (tmp_path / "b").write_bytes(b"b")
-    settle_all([tmp_path / "a", tmp_path / "missing", tmp_path / "b", tmp_path])
+    sync_all([tmp_path / "a", tmp_path / "missing", tmp_path / "b", tmp_path])
     assert sorted(synced) == sorted(p.stat().st_ino for p in (tmp_path / "a", tmp_path / "b", tmp_path))
 
 
@@ -71,9 +71,9 @@ def test_a_record_takes_its_place_when_it_and_what_it_speaks_of_are_on_the_disk(
 
 def test_a_forked_process_waits_for_the_disk_with_threads_of_its_own(tmp_path):
     (tmp_path / "a").write_bytes(b"a")
-    settle_all([tmp_path / "a"])
+    sync_all([tmp_path / "a"])
     if (pid := os.fork()) == 0:
-        settle_all([tmp_path / "a"])
+        sync_all([tmp_path / "a"])
         os._exit(0)
     assert os.waitpid(pid, 0)[1] == 0
 
@@ -85,7 +85,7 @@ def test_a_file_that_the_disk_does_not_take_is_told(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "fsync", full)
     (tmp_path / "a").write_bytes(b"a")
     with pytest.raises(OSError, match="No space"):
-        settle_all([tmp_path / "a"])
+        sync_all([tmp_path / "a"])
 
 
 def test_a_link_out_is_found_but_for_the_one_that_wandb_leaves(tmp_path):

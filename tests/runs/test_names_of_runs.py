@@ -8,7 +8,7 @@ from rnnlab.report.leaderboard import leaderboard
 from rnnlab.runs.config_diff import config_diffs
 from rnnlab.runs.identity import leaves, readable
 from rnnlab.runs.run import Run, runs, since_1970
-from rnnlab.runs.run_path import place, settled
+from rnnlab.runs.run_path import place, with_existing_folder
 
 
 def named(*overrides):
@@ -42,12 +42,12 @@ def test_files_keep_their_stem_and_classes_their_name(tmp_path):
 
 def test_a_folder_of_an_earlier_name_is_found_by_its_id(tmp_path):
     where = named("optimizer=sgd", "optimizer.lr=0.25", f"paths.outputs={tmp_path}")
-    assert settled(where) == where
+    assert with_existing_folder(where) == where
     old = Run(where.folder.with_name(f"optimizer-SGD+seed-0-{where.id}"))
     old.create(where.id, "scratch", {}, [])
-    assert settled(where) == where._replace(folder=old.folder)
+    assert with_existing_folder(where) == where._replace(folder=old.folder)
     Run(where.folder).create(where.id, "scratch", {}, [])
-    assert settled(where) == where
+    assert with_existing_folder(where) == where
 
 
 def test_runs_of_one_class_differ_by_its_own_keys():

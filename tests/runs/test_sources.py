@@ -50,7 +50,7 @@ int main(void) { char *s = "no // comment", c = '"'; return a+++b << 2; }
 def package(tmp_path, monkeypatch) -> Path:
     """A copy of the sources that decide numbers, and an empty cache."""
     monkeypatch.setenv("RNNLAB_CACHE", str(tmp_path / "cache"))
-    for name in sources.IDENTITY_SOURCES:
+    for name in sources.DECIDING_SOURCES:
         copy = shutil.copytree if (PACKAGE / name).is_dir() else shutil.copy
         (tmp_path / "rnnlab").mkdir(exist_ok=True)
         copy(PACKAGE / name, tmp_path / "rnnlab" / name)

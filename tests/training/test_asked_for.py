@@ -204,3 +204,21 @@ def test_a_model_from_its_checkpoint(small, tmp_path):
         Forecaster.load_from_checkpoint(moved)
     again = Forecaster.load_from_checkpoint(moved, hidden_size=8, cell=run.config["model"]["cell"])
     assert torch.equal(again(x), run.model(x))
+
+
+def test_a_model_from_its_checkpoint_takes_lightnings_arguments(small, tmp_path):
+    run = small()
+    for strict in (True, False, None):
+        model = Forecaster.load_from_checkpoint(run.best_checkpoint, strict=strict, weights_only=True)
+        assert all(torch.equal(a, b) for a, b in zip(model.parameters(), run.model.parameters(), strict=True))
+    with pytest.raises(UserError, match=r"^hparams_file: the model's options are in the run's config\.yaml"):
+        Forecaster.load_from_checkpoint(run.best_checkpoint, hparams_file="hparams.yaml")
+    part = torch.load(run.best_checkpoint, weights_only=True)
+    del part["state_dict"]["head.bias"]
+    torch.save(part, moved := tmp_path / "moved.ckpt")
+    options = {"hidden_size": 8, "cell": run.config["model"]["cell"]}
+    Forecaster.load_from_checkpoint(moved, strict=False, **options)
+    with pytest.raises(
+        UserError, match=r"^\S+moved\.ckpt: its weights .* with these options, head\.bias differ"
+    ):
+        Forecaster.load_from_checkpoint(moved, **options)

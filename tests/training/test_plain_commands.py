@@ -5,10 +5,14 @@ import shlex
 
 import pytest
 import torch
+from lightning.pytorch import LightningDataModule, LightningModule
 from test_plain_lightning import PLAIN, bits, command, configs, only, train  # noqa: F401  (fixtures)
+from torch import nn
+from torch.utils.data import DataLoader
 
 import rnnlab
 from rnnlab.api.prediction import stacked
+from rnnlab.runs.load import read_checkpoint
 
 EXPERIMENT = (
     "# @package _global_\nname: mine\ndefaults:\n  - override /model: plain\n  - override /data: WithTest\n"
@@ -126,3 +130,44 @@ def test_predictions_that_cannot_be_put_together_are_refused_in_a_line(parts, li
 def test_predictions_in_bfloat16_become_single_precision():
     found = stacked([torch.ones(1, dtype=torch.bfloat16), torch.full((1,), 0.5, dtype=torch.bfloat16)], 0)
     assert found.dtype == "float32" and found.tolist() == [1.0, 0.5]
+
+
+def test_missing_memory_is_no_question_of_shapes(monkeypatch):
+    def fails(*_, **__):
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes.")
+
+    monkeypatch.setattr(torch, "cat", fails)
+    with pytest.raises(RuntimeError, match="can't allocate memory"):
+        stacked([torch.ones(1)], 0)
+
+
+class Remembers(LightningModule):
+    """Keeps arguments as Lightning does; a loss is no plain value."""
+
+    def __init__(self, width=2, loss=None):
+        super().__init__()
+        self.save_hyperparameters()
+        self.net, self.loss = nn.Linear(1, width), loss or nn.MSELoss()
+
+    def training_step(self, batch, i):
+        return self.loss(self.net(batch), batch.expand(-1, self.hparams.width))
+
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), 0.1)
+
+
+class Ones(LightningDataModule):
+    def train_dataloader(self):
+        return DataLoader(torch.ones(4, 1), batch_size=2)
+
+
+@pytest.mark.parametrize("loss", [None, nn.L1Loss()])
+def test_saved_hyperparameters_leave_checkpoints_that_can_be_read(tmp_path, loss):
+    run = rnnlab.train("trainer.max_epochs=1", "trainer.accelerator=cpu", "logger=none", "callbacks=none",
+                       f"paths.outputs={tmp_path}", module=Remembers(3, loss), data=Ones(), quiet=True)  # fmt: skip
+    assert read_checkpoint(run.last_checkpoint)["global_step"] == 2
+    if loss is None:
+        again = Remembers.load_from_checkpoint(run.best_checkpoint)
+        assert torch.equal(again.net.weight, run.model.net.weight)
+    else:
+        assert "hyper_parameters" not in read_checkpoint(run.best_checkpoint)

@@ -8,9 +8,9 @@ from lightning.pytorch import Trainer
 from torch.optim import LBFGS
 
 from rnnlab.cli import main
-from rnnlab.config.trainer_schema import Trainer as Schema
+from rnnlab.config.trainer_schema import TrainerSchema as Schema
 from rnnlab.training import preflight
-from rnnlab.training.assembly import OF_A_STEP, OURS
+from rnnlab.training.assembly import NOT_FOR_THE_TRAINER, OF_A_STEP
 from rnnlab.training.preflight import epochs, limited, validated
 
 SINE = ("data=sine", "data.n_points=200", "model.hidden_size=4", "trainer.accelerator=cpu", "trainer.max_epochs=2",
@@ -184,7 +184,7 @@ def test_every_argument_of_lightnings_trainer_is_a_key_or_is_explained():
     keys, explained = set(Schema.model_fields), set(Schema.reserved)
     assert arguments <= keys | explained
     assert not keys & explained
-    assert keys - arguments == set(OURS) - set(OF_A_STEP) - {"log_every_n_steps"}
+    assert keys - arguments == set(NOT_FOR_THE_TRAINER) - set(OF_A_STEP) - {"log_every_n_steps"}
 
 
 def trainer(**changed):

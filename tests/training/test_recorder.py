@@ -53,6 +53,14 @@ def test_every_nth_step_is_kept_up_to_the_loss_that_diverged(handed_on):
     assert kept == [] and "nan at step 3" in why
 
 
+@pytest.mark.parametrize("handed_on", [as_one, as_steps])
+def test_a_first_loss_of_nearly_0_is_no_measure_of_the_others(handed_on):
+    kept, why = recorded(handed_on([1e-9, 0.5, 3.0, 10.5]), divergence_factor=10.0)
+    assert [loss for _, loss in kept] == [1e-9, 0.5, 3.0] and "from 1e-09 to 10.5 at step 4" in why
+    kept, why = recorded(handed_on([1e-3, 0.5]), divergence_factor=10.0)
+    assert len(kept) == 1 and "from 0.001 to 0.5 at step 2" in why
+
+
 @pytest.mark.parametrize("engine", ["torch", "native"])
 def test_a_run_that_keeps_every_third_step_has_the_rows_of_one_that_keeps_all(small, engine):
     whole = small(f"model.engine={engine}").metrics

@@ -73,11 +73,12 @@ def by_default(thing: Any) -> dict[str, Any]:
 
 class Description:
     """Makes the nodes of an object and of the objects in it. With `exact`, paths and tuples become nodes, too; without
-    it they become texts and lists, as in any config.
+    it they become texts and lists, as in any config. With `keywords`, saved hyperparameters that no parameter has the
+    name of are the arguments of a **kwargs.
     """
 
-    def __init__(self, exact: bool = False) -> None:
-        self.exact = exact
+    def __init__(self, exact: bool = False, keywords: bool = False) -> None:
+        self.exact, self.keywords = exact, keywords
         self.held: dict[int, Any] = {}
 
     def instance(self, thing: Any) -> dict[str, Any]:
@@ -96,6 +97,12 @@ class Description:
         except ValueError:
             raise Unrecordable(f"the arguments of {kind.__name__} are not known") from None
         for name, parameter in parameters.items():
+            if parameter.kind is parameter.VAR_KEYWORD and self.keywords:
+                saved = dict(getattr(thing, "hparams_initial", None) or {})
+                keywords = {
+                    key: value for key, value in saved.items() if key not in parameters and is_key(key)
+                }
+                node |= {key: self.value(value, key) for key, value in keywords.items()}
             if parameter.kind is parameter.VAR_KEYWORD or (name == "mode" and isinstance(thing, nn.RNNBase)):
                 continue
             if name == "proj_size" and not isinstance(thing, nn.LSTM):  # RNN and GRU do not take it back
@@ -233,9 +240,12 @@ def recorded(thing: Any) -> dict[str, Any]:
     try:
         return checked(thing, node)
     except Unrecordable:
-        if (exactly := Description(exact=True).instance(thing)) != node:
+        tried = [node]
+        for exact, keywords in ((True, False), (False, True), (True, True)):
             with suppress(Unrecordable):
-                return checked(thing, exactly)
+                if (other := Description(exact, keywords).instance(thing)) not in tried:
+                    tried.append(other)
+                    return checked(thing, other)
         raise
 
 
@@ -270,7 +280,7 @@ def checked(thing: Any, node: dict[str, Any]) -> dict[str, Any]:
     lost = [name for name in named if name not in node]
     hint = f"; {lost[0]} is not kept on it: {KEEP.format(name=lost[0])}" if lost else ""
     if not lost and any(p.kind is p.VAR_KEYWORD for p in taken):
-        hint = "; arguments that it takes as **kwargs are recorded only of a functools.partial"
+        hint = "; what it takes as **kwargs is recorded of a functools.partial, or after self.save_hyperparameters()"
     raise Unrecordable(f"it is not what {kind.__name__}({shown(node)}) makes: {place} differs{hint}")
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from rnnlab.api.arguments import texts, whole
 from rnnlab.api.frame import frame
-from rnnlab.api.part import TITLES, as_trained, is_new, part, plain_part, quietly
+from rnnlab.api.part import TITLES, as_trained, is_new, part, plain_part, quietly, warn_of_changed_code
 from rnnlab.errors import UserError, nearest, warn
 from rnnlab.runs.run import Run
 from rnnlab.runs.sources import why_stale
@@ -133,6 +133,8 @@ def evaluate(
     metrics = evaluate_task(task, data.loader(at))
     if split == "test" and not overrides and data.content_hash == run.manifest.get("data_hash"):
         _compare(run, metrics["loss"])
+    else:
+        warn_of_changed_code(run, "model", "data")
     return Evaluation(
         run=str(run.folder),
         step=run.results.get("best", {}).get("step"),
@@ -164,6 +166,7 @@ def learned_from(run: Run, task: Any, data: Any) -> None:
 def evaluate_plain(run: Run, module: Any, overrides: list[str], split: str | None, trust: bool) -> Evaluation:
     """`evaluate` for a user's own LightningModule: the metrics are what its test or validation steps log."""
     data, found, best, trainer = plain_part(run, module, overrides, split, trust)
+    warn_of_changed_code(run, "model", "data")
     run_part = trainer.test if found == "test" else trainer.validate
     with quietly():
         run_part(module, datamodule=data, verbose=False)

@@ -11,7 +11,7 @@ import numpy as np
 
 from rnnlab.api.arguments import texts, whole
 from rnnlab.api.frame import frame
-from rnnlab.api.part import is_new, names_data
+from rnnlab.api.part import is_new, names_data, warn_of_changed_code
 from rnnlab.errors import UserError, counted, nearest, warn
 from rnnlab.memory import check_memory
 from rnnlab.runs.run import Run
@@ -139,6 +139,7 @@ def forecast(
         raise UserError(
             f"{run.folder}: {type(data).__name__} is not one of rnnlab's series, and has no end to forecast from"
         )
+    warn_of_changed_code(run, "model", "data")
     group = chosen(data, series)
     rows = group.stop - group.start
     if rows < data.window:

@@ -18,7 +18,7 @@ from rnnlab.runs.kept_source import Unrecordable, target_of
 from rnnlab.runs.objects import GIVEN, unrecorded
 
 # what every run has: another class of this name would be merged with it
-OURS = {
+IN_EVERY_RUN = {
     "++callbacks.progress": "rnnlab.terminal.progress.Progress",
     "++callbacks.pictures": "rnnlab.figures.callback.Figures",
 }
@@ -86,7 +86,7 @@ def free(at: str, target: str, nodes: Mapping[str, Any]) -> str:
     """`at`, or with a number after it where another object has this key."""
     taken = sum(key.rstrip("_0123456789") == at for key in nodes)
     numbered = (f"{at}_{i}" if i > 1 else at for i in itertools.count(taken + 1))
-    return next(key for key in numbered if key not in nodes and OURS.get(key, target) == target)
+    return next(key for key in numbered if key not in nodes and IN_EVERY_RUN.get(key, target) == target)
 
 
 def text(value: Any) -> str:

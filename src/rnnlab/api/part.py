@@ -1,13 +1,13 @@
 """The part of a run's own data, or of other data, that is evaluated, predicted or forecast."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from rnnlab.errors import UserError, nearest, warn
 from rnnlab.runs.data import changed, refuse_given
 from rnnlab.runs.run import Run
-from rnnlab.runs.sources import files, foreign_targets
+from rnnlab.runs.sources import changed_code, files, foreign_targets, sources
 
 SPLITS = ("train", "val", "test", "all")
 NAMING = ("data.path=", "data.corpus=")
@@ -55,7 +55,7 @@ def part(
         raise UserError(f"--split {split}: no such part.{nearest(str(split), SPLITS)}")
     new = is_new(run, overrides)
     whole = split == "all" or (split is None and new)
-    if new and whole and run.config["data"].get("limit") is not None:  # the run's limit is for its own text
+    if new and run.config["data"].get("limit") is not None:  # the run's limit is for its own text
         limited = any(o.lstrip("+").startswith("data.limit=") for o in overrides)
         overrides = overrides if limited else [*overrides, "data.limit=null"]
     data = load_data(run, task.spec, overrides, whole=whole, trust=trust)
@@ -71,6 +71,20 @@ def part(
     if data.loader(found) is None:
         raise UserError(f"--split {'all' if whole else found}: there is nothing in it to evaluate on")
     return data, "all" if whole else found, overrides
+
+
+def warn_of_changed_code(run: Run, *sections: str) -> None:
+    """Warns where rnnlab, torch or a module that these sections of the run's config name is not that of the training.
+
+    The sections must have been loaded: looking for their modules may import the packages around them.
+    """
+    now, then = sources({name: run.config.get(name) for name in sections}), dict[str, dict[str, str]]()
+    with suppress(UserError):  # a damaged manifest says nothing
+        recorded = dict[str, Any](run.manifest)
+        then = {key: {name: value for name, value in recorded.get(key, {}).items() if name in of}
+                for key, of in now.items()}  # fmt: skip
+    if then.get("sources") and (since := changed_code(then, now)):
+        warn(f"since the training {', '.join(since)}: the numbers may differ")
 
 
 def plain_part(

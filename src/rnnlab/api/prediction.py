@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 
 from rnnlab.api.arguments import texts
-from rnnlab.api.part import as_trained, part, plain_part, quietly
+from rnnlab.api.part import as_trained, part, plain_part, quietly, warn_of_changed_code
 from rnnlab.errors import UserError
-from rnnlab.runs.run import Run
+from rnnlab.runs.run import Run, out_of_memory
 
 
 def predict(
@@ -28,12 +28,14 @@ def predict(
     if isinstance(task, Task):
         as_trained(run, task)
         data, split, _ = part(run, task, overrides, split, trust)
+        warn_of_changed_code(run, "model", "data")
         with torch.inference_mode():
             batches = data.loader("test" if split == "all" else split)
             return stacked(
                 [task.predict_step(batch, i) for i, batch in enumerate(batches)], task.predicted_along
             )
     data, found, _, trainer = plain_part(run, task, overrides, split, trust, predicting=True)
+    warn_of_changed_code(run, "model", "data")
     if found == "val":
         data.setup("validate")
     loader = getattr(data, f"{found}_dataloader")()
@@ -60,6 +62,7 @@ def predict_on(run: Run, x: Any, trust: bool = False) -> np.ndarray:
     from rnnlab.tasks import Task
 
     task, given = load_model(run, trust), numbers(x)
+    warn_of_changed_code(run, "model")
     if not given.numel():
         raise UserError(f"predict: x is {tuple(given.shape)}, with nothing in it")
     with torch.inference_mode():
@@ -72,6 +75,8 @@ def predict_on(run: Run, x: Any, trust: bool = False) -> np.ndarray:
         try:
             return stacked([task(given)], 0)
         except (TypeError, NotImplementedError, RuntimeError) as error:
+            if out_of_memory(error):
+                raise
             said = str(error).strip().partition("\n")[0]
             raise UserError(
                 f"predict: forward of {type(task).__name__} does not take x, {tuple(given.shape)} {given.dtype}: {said}"
@@ -109,6 +114,8 @@ def stacked(parts: list[Any], along: int) -> np.ndarray:
     try:
         found = torch.cat(parts, dim=along)
     except RuntimeError as error:
+        if out_of_memory(error):
+            raise
         shapes = ", ".join(dict.fromkeys(str(tuple(part.shape)) for part in parts))
         raise UserError(f"predict: the batches' results cannot be put together: {shapes}") from error
     found = found.float() if found.dtype == torch.bfloat16 else found  # NumPy has no bfloat16

@@ -29,8 +29,8 @@ def resume(run: folder.Run, overrides: Sequence[str] = (), *, quiet: bool = Fals
         raise UserError(
             f"{run.folder}: its status is {run.status}; it goes on as it was asked, without {overrides[0]}"
         )
-    from rnnlab.config.checked import plain
     from rnnlab.config.reading import read
+    from rnnlab.config.run_config import as_dict
     from rnnlab.runs.data import kept_here
     from rnnlab.runs.load import permitted
     from rnnlab.runs.manifest import command_line
@@ -46,7 +46,7 @@ def resume(run: folder.Run, overrides: Sequence[str] = (), *, quiet: bool = Fals
         )
     trust = getattr(run, "trust", False)
     with nullcontext() if quiet else notebook.block(), permitted(run, config, trust):
-        if problems := read(plain(config)).problems:
+        if problems := read(as_dict(config)).problems:
             raise UserError(f"{run.folder / 'config.yaml'}: {problems[0]}")
         config["data"] = kept_here(config["data"])
         config["rerun"] = False  # else a run that began with rerun=true would begin again

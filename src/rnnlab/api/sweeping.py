@@ -18,6 +18,7 @@ from rnnlab.errors import RunFailed, UserError, warn
 from rnnlab.regular_files import from_home
 from rnnlab.sweeps import sweep as sweeps
 from rnnlab.sweeps.hydra_bridge import Multirun
+from rnnlab.sweeps.results import raise_failures
 from rnnlab.terminal import notebook
 
 
@@ -66,7 +67,7 @@ def run_sweep(overrides: Sequence[str], config_dir: str | None = None, quiet: bo
         GlobalHydra.instance().hydra = outer
         sweeps.console.quiet = was_quiet
     try:
-        sweeps.raise_failures(done)
+        raise_failures(done)
     except RunFailed as failed:  # the other runs are still returned
         warn(str(failed))
     folders = [planned.place.folder for planned in done.plan.runs]

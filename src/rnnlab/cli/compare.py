@@ -69,6 +69,9 @@ def main(argv: list[str]) -> None:
             raise UserError(
                 f"{words[0]}: several folders are compared as they are; a KEY compares the runs of one folder"
             )
+        for folder in folders:
+            if not any(entry.folder.parent == folder for row in board.rows for entry in row.entries):
+                raise UserError(f"{folder}: no finished run with a result there")
         sides, keys = comparison.by_folder(board, {str(folder): str(folder) for folder in folders})
     elif words and all("=" in word for word in words):
         sides, keys = comparison.by_conditions(board, words)

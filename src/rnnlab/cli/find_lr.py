@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from rnnlab.cli.arguments import Arguments
-from rnnlab.config.checked import RunConfig
+from rnnlab.config.run_config import RunConfig
 from rnnlab.errors import RunFailed, UserError
 
 GROWN = 4.0  # a test ends when the loss is this many times the first one

@@ -68,12 +68,13 @@ class Chars(SequenceData):
         limit: int | None = None,
         encoding: str = "utf-8",
     ) -> None:
-        check_arguments(schema.Chars, "data", locals(), aside=("corpus", "path", "val_path"))
+        check_arguments(schema.CharsSchema, "data", locals(), aside=("corpus", "path", "val_path"))
         corpora.check(corpus)
         super().__init__()
         self.corpus, self.path, self.folder, self.encoding = corpus, path, Path(folder), encoding
         self.val_path = val_path if fractions[0] else None  # a text that is all test has no validation part
         self.remarks: list[str] = []
+        self._replaced = False  # whether a part has unknown characters, which are replaced
         self.fractions, self.unknown, self.limit = fractions, unknown, limit
         self.segment, self.batch_size, self.split = segment, batch_size, split
         self.vocabulary: Vocabulary | None = None
@@ -107,6 +108,8 @@ class Chars(SequenceData):
         self._check_lengths()
         digest = hashlib.sha256(text.encode("utf-8", "surrogatepass"))
         digest.update(cut.encode())
+        if self._replaced:  # left out otherwise
+            digest.update(b"|replaced")
         self.content_hash = digest.hexdigest()
         vocabulary = self.vocabulary
         assert vocabulary is not None
@@ -256,6 +259,7 @@ class Chars(SequenceData):
                 if self.unknown == "skip"
                 else int((ids == len(self.vocabulary) - 1).sum())
             )
+            self._replaced = self._replaced or self.unknown == "replace"
             done = "left out" if self.unknown == "skip" else "read as one unknown character"
             self.remarks.append(
                 f"the {part} part: {n:,} of {len(text):,} characters {done}, as training has none like them: "

@@ -67,7 +67,7 @@ class Series(Windowed):
         batch_size: int = 64,
         seed: int = 0,
     ) -> None:
-        check_arguments(schema.Series, "data", locals(), aside=("path",))
+        check_arguments(schema.SeriesSchema, "data", locals(), aside=("path",))
         super().__init__(window, horizon, fractions, batch_size, seed)
         self.path = Path(path) if isinstance(path, str | Path) else path
         self.time_column, self.id_column, self.time_format = time_column, id_column, time_format

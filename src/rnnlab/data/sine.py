@@ -46,7 +46,7 @@ class Sine(Windowed):
         batch_size: int = 32,
         seed: int = 0,
     ) -> None:
-        check_arguments(schema.Sine, "data", locals())
+        check_arguments(schema.SineSchema, "data", locals())
         super().__init__(window, horizon, fractions, batch_size, seed)
         self.n_points, self.t_max, self.noise_std, self.split = n_points, t_max, noise_std, split
         self.reaching = split == "targets"

@@ -57,7 +57,7 @@ class Tokens(SequenceData):
         batch_size: int = 32,
         seed: int = 0,
     ) -> None:
-        check_arguments(schema.Tokens, "data", locals())
+        check_arguments(schema.TokensSchema, "data", locals())
         super().__init__()
         self.n_sequences, self.vocab_size, self.seed = n_sequences, vocab_size, seed
         self.min_length, self.max_length = min_length, max_length

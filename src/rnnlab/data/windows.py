@@ -64,7 +64,7 @@ class Windowed(SequenceData):
         self, window: int, horizon: int, fractions: tuple[float, float, float], batch_size: int, seed: int
     ) -> None:
         super().__init__()
-        check_arguments(schema.Windowed, "data", locals())
+        check_arguments(schema.WindowedSchema, "data", locals())
         self.window, self.horizon, self.batch_size, self.seed = window, horizon, batch_size, seed
         self.fractions = (float(fractions[0]), float(fractions[1]), float(fractions[2]))
         self._given: SeriesSpec | None = None

@@ -4,9 +4,10 @@ import re
 from typing import Any
 
 from rnnlab.export.portable import Portable
+from rnnlab.report.typeset import in_table
 from rnnlab.runs.run import Run
 from rnnlab.runs.yaml import to_yaml
-from rnnlab.terminal.screen import clean
+from rnnlab.terminal.screen import clean, one_line
 
 GIVEN = {  # {kind of model: code for its inputs in NumPy, the same in torch, names of its outputs}
     "series": ("x = np.zeros({x}, np.float32)", "x = torch.zeros({x})", "forecast"),
@@ -90,12 +91,12 @@ def card(run: Run, weights: str, words: str, checked: str, loading: str) -> str:
         for name, found in (rows | baselines.get(part, {})).items():
             plain = {key.removeprefix("metric/").removesuffix("/val"): value for key, value in found.items()}
             numbers = ", ".join(f"{metric} {value:.4g}" for metric, value in plain.items())
-            scores.append(f"| {part} | {clean(str(name))} | {numbers} |")
+            scores.append(f"| {part} | {in_table(name)} | {in_table(numbers)} |")
     config = clean(to_yaml(run.config))
     fence = "`" * max([3, *(len(found) + 1 for found in re.findall("`+", config))])
     said: list[Any] = [
-        f"# {clean(run.folder.parent.name)}: {clean(run.folder.name)}",
-        f"The {weights} weights of run `{clean(str(run.known.get('id', '')))}`, exported by rnnlab. {words}".strip(),
+        f"# {one_line(run.folder.parent.name)}: {one_line(run.folder.name)}",
+        f"The {weights} weights of run `{one_line(run.known.get('id', ''))}`, exported by rnnlab. {words}".strip(),
         checked,
         "## Scores",
         "\n".join(["| part | who | metrics |", "| --- | --- | --- |", *scores]),

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from rnnlab.runs.cache import cache_folder, cache_folders
-from rnnlab.runs.files import settle
+from rnnlab.runs.files import sync_folder
 
 SOURCES = Path(__file__).parent / "csrc"
 COMPILERS = ("cc", "gcc", "clang")
@@ -214,7 +214,7 @@ def _compile(compiler: str, flags: tuple[str, ...], name: str, text: str | None 
             os.fsync(written.fileno())
         path = folder / f"{name}-{_checksum(Path(partial))}.so"
         Path(partial).replace(path)
-        settle(folder)
+        sync_folder(folder)
         return path
     except OSError as error:
         raise BuildError(f"cannot write to {folder}: {error.strerror}; set RNNLAB_CACHE") from None

@@ -166,6 +166,30 @@ def total(a: Expression) -> Expression:
     return a if a is ZERO else make("sum", a)
 
 
+def typed(roots: Iterable[Expression]) -> list[Expression]:
+    """The roots, with 1 or 0 for each condition that is used as a number, and `!= 0` for each number used as a
+    condition: in torch a boolean may be either.
+    """
+    roots = list(roots)
+    done: dict[Expression, Expression] = {}
+    for e in ordered(roots):
+        conditions = len(e.operands) if e.op in ("and", "or", "not") else int(e.op == "select")
+        parts = iter(
+            _as_condition(done[a]) if i < conditions else _as_number(done[a])
+            for i, a in enumerate(e.operands)
+        )
+        done[e] = make(e.op, *(next(parts) if isinstance(a, Expression) else a for a in e.args))
+    return [_as_number(done[root]) for root in roots]
+
+
+def _as_number(e: Expression) -> Expression:
+    return select(e, ONE, ZERO) if e.op in CONDITIONS else e
+
+
+def _as_condition(e: Expression) -> Expression:
+    return e if e.op in CONDITIONS else make("not_equal", e, ZERO)
+
+
 def ordered(roots: Iterable[Expression]) -> list[Expression]:
     """All parts of the roots, each after its operands; the order is the same for equal roots."""
     seen: set[int] = set()

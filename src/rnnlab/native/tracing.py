@@ -113,11 +113,11 @@ def _followed(cell: Cell, tracer: Trace) -> Traced:
     of_units = following[: len(cell.state_blocks)]
     if any(s.per_row for s in of_units) or [len(s.blocks) for s in following] != list(cell.widths):
         raise Untraceable(f"{name} gives states of other sizes than it takes")
-    states = tuple(b for s in following for b in s.blocks)
-    present = {e.args[0] for e in ex.ordered([y.blocks[0], *states]) if e.op in ("vector", "product")}
+    output, *states = ex.typed([y.blocks[0], *(b for s in following for b in s.blocks)])
+    present = {e.args[0] for e in ex.ordered([output, *states]) if e.op in ("vector", "product")}
     names = tuple(n for n in tracer.used if n in present and n != "bias_ih")
     buffers = frozenset(name for name, _ in cell.named_buffers())
-    return Traced(y.blocks[0], states, names, gates, buffers)
+    return Traced(output, tuple(states), names, gates, buffers)
 
 
 def _attributes(cell: Cell) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from rnnlab.report.curves import run_curves
 from rnnlab.report.entry import spelled
 from rnnlab.report.numbers import number
 from rnnlab.report.style import page
-from rnnlab.runs.manifest import manifest_rows
+from rnnlab.runs.manifest import config_folders, manifest_rows
 from rnnlab.runs.record import EARLY
 from rnnlab.runs.run import Run
 from rnnlab.terminal.run import facts
@@ -140,7 +140,9 @@ def _again(run: Run) -> str:
         lines.append(f"git checkout {code['commit']}")
         if not code.get("clean"):
             lines.append("# and apply the diff of manifest.json: there were changes that were not committed")
-    lines.append(shlex.join(["rnnlab", "train", *asked, "rerun=true"]))
+    folders = config_folders(run.manifest.get("command", []))[-1:]
+    given = [word for folder in folders for word in ("--config-dir", folder)]
+    lines.append(shlex.join(["rnnlab", "train", *given, *asked, "rerun=true"]))
     return f"<pre>{escape(chr(10).join(lines))}</pre>"
 
 

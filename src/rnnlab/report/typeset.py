@@ -1,5 +1,6 @@
 """Tables for a paper: Markdown, and LaTeX with booktabs."""
 
+import re
 from collections.abc import Sequence
 
 from rnnlab.report.leaderboard import Leaderboard
@@ -32,13 +33,18 @@ def markdown(
     heads: Sequence[str], lines: Sequence[Sequence[str]], best: Sequence[bool] = (), note: str = ""
 ) -> str:
     def line(cells: Sequence[str], strong: bool = False) -> str:
-        shown = [one_line(c).replace("|", r"\|") for c in cells]
+        shown = list(map(in_table, cells))
         return "| " + " | ".join(f"**{c}**" if strong and c else c for c in shown) + " |"
 
     marks = [*best, *[False] * (len(lines) - len(best))]
     rule = "| --- |" + " ---: |" * (len(heads) - 1)
     body = [line(cells, strong) for cells, strong in zip(lines, marks, strict=True)]
     return "\n".join([line(heads), rule, *body, *(["", one_line(note)] if note else [])]) + "\n"
+
+
+def in_table(text: object) -> str:
+    """A text as one cell of a Markdown table, in which no character ends the cell or sets the type."""
+    return re.sub(r"[\\|*`<]", r"\\\g<0>", one_line(text))
 
 
 def latex(

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
-from rnnlab.config.checked import RunConfig, plain
 from rnnlab.config.reading import read
+from rnnlab.config.run_config import RunConfig, as_dict
 from rnnlab.config.training_schema import WATCHING
 from rnnlab.errors import RunFailed, UserError
 from rnnlab.reproduce.verdict import look_through
@@ -40,7 +40,7 @@ def plan(run: Run, into: Path, trust: bool = False) -> tuple[RunConfig, Place]:
         raise UserError(f"{run.folder}: its status is {run.status}; only a finished run can be reproduced")
     if lost := run.manifest.get("not_reproducible"):
         raise UserError(f"{run.folder}: not reproducible: {lost[0]}")
-    config = copy.deepcopy(plain(run.config))
+    config = copy.deepcopy(as_dict(run.config))
     if not isinstance(config, dict) or not all(isinstance(config.get(s), dict) for s in SECTIONS):
         raise UserError(f"{run.folder / 'config.yaml'}: not the config of a run")
     config["logger"] = {}

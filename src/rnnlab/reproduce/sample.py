@@ -42,7 +42,7 @@ def train_all(
     server = ForkServer()
     try:
         pool = PoolOptions({"cpu": min(cores(), len(due)), "gpu": 1, "mps": 1})
-        scheduler = Scheduler(LocalPool(server), pool, View(), command)
+        scheduler = Scheduler(LocalPool(server), pool, View[Assigned](), command)
         outcomes = scheduler.run([assigned for _, assigned in due], restart=True)
     finally:
         server.close()

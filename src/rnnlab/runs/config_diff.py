@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rnnlab.config.checked import RunConfig, plain
+from rnnlab.config.run_config import RunConfig, as_dict
 from rnnlab.errors import UserError
 from rnnlab.runs.identity import ABSENT, leaves
 from rnnlab.runs.run import Run
@@ -65,12 +65,12 @@ def missing_callbacks(run: Run, config: RunConfig) -> list[str]:
     [] where the run's own config cannot be read.
     """
     try:
-        had = plain(run.config)
+        had = as_dict(run.config)
     except UserError:
         return []
     return [
         f"{section}.{name}"
         for section in ("callbacks", "logger")
-        for name, node in plain(config)[section].items()
+        for name, node in as_dict(config)[section].items()
         if node and not (had.get(section) or {}).get(name)
     ]

@@ -11,24 +11,32 @@ from typing import Any
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from rnnlab.config import build
-from rnnlab.config.checked import RunConfig, plain
 from rnnlab.config.data_schema import ALL_TEST
+from rnnlab.config.dotted import value_at
 from rnnlab.config.reading import read
+from rnnlab.config.run_config import RunConfig, as_dict
 from rnnlab.config.schema import between
 from rnnlab.config.spelling import near_key
 from rnnlab.config.texts import kept
 from rnnlab.data.corpora import CORPORA
 from rnnlab.errors import UserError, nearest, warn
 from rnnlab.runs.generators import drawn_by_run, may_draw, seed_built, seed_setup
-from rnnlab.runs.load import permitted
+from rnnlab.runs.load import interpolations, permitted
 from rnnlab.runs.objects import GIVEN
 from rnnlab.runs.run import Run
 
 
 def load_data(
-    run: Run, spec: Mapping[str, Any], overrides: Sequence[str] = (), *, whole: bool = False, trust: bool = False
+    run: Run,
+    spec: Mapping[str, Any],
+    overrides: Sequence[str] = (),
+    *,
+    whole: bool = False,
+    trust: bool = False,
 ) -> Any:
     """The run's data set, set up with the scale and the vocabulary in `spec`, which is the trained model's.
 
@@ -39,7 +47,7 @@ def load_data(
     refuse_given(run, overrides, whole)
     config = changed(run.config, overrides)
     if misfits := [
-        message for key, message in between(read(copy.deepcopy(plain(config))).sound) if key == "model"
+        message for key, message in between(read(copy.deepcopy(as_dict(config))).sound) if key == "model"
     ]:
         raise UserError(f"{run.folder}: {misfits[0]}")
     if not any(text.lstrip("+").startswith("data.folder=") for text in overrides):
@@ -125,7 +133,7 @@ def changed(config: RunConfig, overrides: Sequence[str]) -> RunConfig:
     if not isinstance(config.get("data"), dict):
         raise UserError("the run's config names no data")
     # those without the overrides, for example because an older version wrote the config
-    complaints = read(plain(config)).problems
+    complaints = read(as_dict(config)).problems
     trained = config["data"].get("scaling")
     asked = set[str]()
     for text in overrides:
@@ -138,19 +146,17 @@ def changed(config: RunConfig, overrides: Sequence[str]) -> RunConfig:
             raise UserError(
                 f"{text}: only data.KEY=VALUE can be changed; the model stays as it was trained{hint}"
             )
-        *outer, last = name.split(".")  # a data set within the data has keys of its own
-        node: Any = config["data"]
-        for inner in outer:
-            node = node.get(inner) if isinstance(node, dict) else None
-        if not isinstance(node, dict) or last not in node or any(part[:1] == "_" for part in (*outer, last)):
+        outer, _, last = name.rpartition(".")  # a data set within the data has keys of its own
+        node = value_at(config["data"], outer)
+        if not isinstance(node, dict) or last not in node or any(part[:1] == "_" for part in name.split(".")):
             raise UserError(f"{key}: no such key.{near_key(key, {'data': config['data']})}")
-        node[last] = override.value()
+        node[last] = _resolved(text, override.value())
         asked.add(name)
     if config["data"].get("_target_") == "rnnlab.data.Chars" and asked & {"path", "corpus"}:
         own = {"path", "val_path"} & config["data"].keys() - asked
         # else the run's own files would take the place of the new text or its part
         config["data"] |= dict.fromkeys(own)
-    problems = [line for line in read(plain(config)).problems if line not in complaints]
+    problems = [line for line in read(as_dict(config)).problems if line not in complaints]
     if problems:
         raise UserError(*problems)
     now = config["data"].get("scaling")
@@ -159,6 +165,16 @@ def changed(config: RunConfig, overrides: Sequence[str]) -> RunConfig:
             f"data.scaling={now}: the model was trained with data.scaling={trained}, and keeps it"
         )
     return config
+
+
+def _resolved(text: str, value: Any) -> Any:
+    """The value of an override, with ${oc.env:NAME} replaced as in a training. Raises UserError where it cannot be."""
+    if not interpolations(value):
+        return value
+    try:
+        return OmegaConf.to_container(OmegaConf.create({"value": value}), resolve=True)["value"]  # type: ignore[index,call-overload]
+    except OmegaConfBaseException as error:
+        raise UserError(f"{text}: {str(error).splitlines()[0]}") from error
 
 
 def _parse(text: str) -> Override:

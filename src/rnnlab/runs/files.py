@@ -40,7 +40,7 @@ def write_whole(
                 f.flush()
                 os.fsync(f.fileno())
         if after is not None:
-            settle_all([temporary, *after])
+            sync_all([temporary, *after])
         with suppress(OSError):
             path.rmdir()
         temporary.replace(path)
@@ -51,7 +51,7 @@ def write_whole(
         error.filename = str(path)  # the message must name this file, not the temporary one
         raise
     if durable:
-        settle(path.parent)
+        sync_folder(path.parent)
 
 
 def link_out(place: Path, folder: Path, except_for: Iterable[Path] = ()) -> Path | None:
@@ -73,7 +73,7 @@ def part_hard_links(place: Path, except_for: Iterable[Path] = ()) -> None:
             write_whole(path, path.read_bytes())
 
 
-def settle(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
     """Waits until the renames in a folder are on the disk, where the system supports that."""
     with suppress(OSError):
         descriptor = os.open(folder, os.O_RDONLY)
@@ -83,12 +83,12 @@ def settle(folder: Path) -> None:
             os.close(descriptor)
 
 
-def settle_all(paths: Iterable[Path]) -> None:
+def sync_all(paths: Iterable[Path]) -> None:
     """Waits until files and folders are on the disk, for all in parallel: the disk writes them together.
 
     A path that does not exist is skipped. Raises OSError where a file cannot be written.
     """
-    list(_threads(os.getpid()).map(_settle_one, [path for path in paths if path.exists()]))
+    list(_threads(os.getpid()).map(_sync_one, [path for path in paths if path.exists()]))
 
 
 @cache
@@ -97,9 +97,9 @@ def _threads(pid: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(AT_ONCE, "settling")
 
 
-def _settle_one(path: Path) -> None:
+def _sync_one(path: Path) -> None:
     if path.is_dir():
-        settle(path)
+        sync_folder(path)
         return
     descriptor = os.open(path, os.O_RDWR)
     try:

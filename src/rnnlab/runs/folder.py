@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from rnnlab.config.checked import RunConfig
 from rnnlab.config.renamed import rename
+from rnnlab.config.run_config import RunConfig
 from rnnlab.errors import UserError
 from rnnlab.runs.files import read_json
 from rnnlab.runs.metrics import read_metrics

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from rnnlab import streams
-from rnnlab.config.checked import RunConfig
+from rnnlab.config.run_config import RunConfig
 from rnnlab.runs import own_generators
 from rnnlab.runs.sources import foreign_targets
 from rnnlab.runs.unseeded import seeded

@@ -14,13 +14,10 @@ KEPT = re.compile(r"^source_[0-9a-f]{12}\.")
 ID_LENGTH = 12  # hex digits, 48 bits: with 100,000 runs of an experiment, a collision has probability 2e-5
 
 
-def identity(deciding: dict[str, Any]) -> str:
-    """The id of a run, from the part of its config that decides numbers (`rnnlab.config.deciding`)."""
-    return digest(pieces(deciding))
-
-
 def pieces(deciding: dict[str, Any]) -> dict[str, str]:
-    """{key: canonical JSON of the pair "key":value}, from which an id is made."""
+    """{key: canonical JSON of the pair "key":value}, from which an id is made, for the part of a config that decides
+    numbers (`rnnlab.config.deciding`).
+    """
     return {
         key: json.dumps({key: value}, sort_keys=True, separators=(",", ":"), ensure_ascii=False)[1:-1]
         for key, value in deciding.items()

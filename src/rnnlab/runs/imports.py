@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from importlib.util import resolve_name
 from pathlib import Path
 
-from rnnlab.runs.ownership import OURS, find, is_installed
+from rnnlab.runs.ownership import OWN_PACKAGES, find, is_installed
 
 
 def own_imports(modules: Mapping[str, Path]) -> dict[str, Path]:
@@ -56,7 +56,7 @@ def _names(node: ast.AST, package: str) -> Iterator[str]:
 
 def _own(module: str) -> Path | None:
     """The file of a module, if it is the user's own; None for others, and for names that are no module."""
-    if module.partition(".")[0] in (*OURS, "torch", "lightning", "numpy", *sys.stdlib_module_names):
+    if module.partition(".")[0] in (*OWN_PACKAGES, "torch", "lightning", "numpy", *sys.stdlib_module_names):
         return None
     spec = find(module)
     place = Path(spec.origin).resolve() if spec is not None and spec.origin else None

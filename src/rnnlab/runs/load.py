@@ -13,10 +13,10 @@ import torch
 from rnnlab import import_path as workplace
 from rnnlab.config import build
 from rnnlab.config.building import locate, parameters
-from rnnlab.config.checked import plain
 from rnnlab.config.inner import BY_NAME
 from rnnlab.config.model_schema import UNBUILT
 from rnnlab.config.permitted import PARTIAL, refusals
+from rnnlab.config.run_config import as_dict
 from rnnlab.data.vocabulary import listed
 from rnnlab.errors import UserError, warn
 from rnnlab.memory import check_memory
@@ -141,14 +141,14 @@ def refuse_other_defaults(target: str) -> None:
         )
 
 
-def load_model(run: Run, trust: bool = False, weights: Path | None = None) -> Any:
+def load_model(run: Run, trust: bool = False, weights: Path | None = None, *, strict: bool = True) -> Any:
     """The run's LightningModule with its best weights, or those of the checkpoint `weights`, in evaluation mode on the
-    CPU.
+    CPU; `strict` as for torch's `load_state_dict`.
 
     Raises UserError where the config names code that is neither on rnnlab's list nor the user's own, unless `trust` is
     set.
     """
-    config = plain(run.config)
+    config = as_dict(run.config)
     options = {k: v for k, v in config["model"].items() if k not in UNBUILT}
     if "engine" in options:
         options["engine"] = "auto"
@@ -162,26 +162,24 @@ def load_model(run: Run, trust: bool = False, weights: Path | None = None) -> An
             offered |= {name: build(node, name) for name, node in parts.items()}
         given = {name: value for name, value in offered.items() if name in wanted}
         model = build(options, "model", **given)
-    _put(checkpoint["state_dict"], model, run)
+    whose = f"{run.folder}: its weights are not those of the model in its config"
+    _put(checkpoint["state_dict"], model, strict, whose, "did a callback change the model?")
     return model.eval()
 
 
-def _put(weights: dict[str, Any], model: Any, run: Run) -> None:
-    """Loads weights. Raises UserError where they are another model's, for example of one that a callback changed."""
+def _put(weights: dict[str, Any], model: Any, strict: bool, whose: str, hint: str) -> None:
+    """Loads weights. Raises UserError, `whose` and then the `hint`, where they are another model's."""
     try:
-        model.load_state_dict(weights)
+        model.load_state_dict(weights, strict=strict)
     except RuntimeError as error:
         ours = model.state_dict()
         shapes = [{name: getattr(t, "shape", None) for name, t in one.items()} for one in (ours, weights)]
         other = sorted({name for name, _ in shapes[0].items() ^ shapes[1].items()})
         more = f" and {len(other) - 3} more" if len(other) > 3 else ""
-        raise UserError(
-            f"{run.folder}: its weights are not those of the model in its config, {', '.join(other[:3])}{more} differ; "
-            "did a callback change the model?"
-        ) from error
+        raise UserError(f"{whose}, {', '.join(other[:3])}{more} differ; {hint}") from error
 
 
-def from_checkpoint(kind: type, path: Path, options: dict[str, Any]) -> Any:
+def from_checkpoint(kind: type, path: Path, options: dict[str, Any], strict: bool = True) -> Any:
     """The model of a run's checkpoint, in evaluation mode on the CPU. `options` are arguments of its constructor, for a
     file that is not in its run's folder any more.
 
@@ -189,7 +187,7 @@ def from_checkpoint(kind: type, path: Path, options: dict[str, Any]) -> Any:
     """
     run = Run(path.absolute().parent.parent)
     if run.is_there and not options:
-        model = load_model(run, weights=path)
+        model = load_model(run, weights=path, strict=strict)
         if not isinstance(model, kind):
             raise UserError(f"{path}: holds a {type(model).__name__}, not a {kind.__name__}")
         return model
@@ -200,7 +198,8 @@ def from_checkpoint(kind: type, path: Path, options: dict[str, Any]) -> Any:
             f"{kind.__name__}.load_from_checkpoint(path, cell=..., hidden_size=...)"
         )
     model = kind(spec=checkpoint["spec"], **options)
-    model.load_state_dict(checkpoint["state_dict"])
+    whose = f"{path}: its weights are not those of a {kind.__name__} with these options"
+    _put(checkpoint["state_dict"], model, strict, whose, "give those of its run")
     return model.eval()
 
 

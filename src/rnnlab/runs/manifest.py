@@ -7,12 +7,13 @@ import platform
 import re
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from rnnlab import __version__
-from rnnlab.config.checked import RunConfig
+from rnnlab.config.run_config import RunConfig
 from rnnlab.errors import UserError, warn
 from rnnlab.import_path import is_a_runs
 from rnnlab.runs.kept_source import kept
@@ -20,6 +21,7 @@ from rnnlab.runs.objects import not_reproducible
 from rnnlab.runs.record import Manifest
 from rnnlab.runs.sources import files, foreign_targets, sources
 
+CONFIG_DIR = ("--config-dir", "-cd")
 # environment variables that may change numbers; others are not recorded, because they may be secret
 DECISIVE = (
     "OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_CBWR", "MKL_ENABLE_INSTRUCTIONS",
@@ -248,6 +250,13 @@ def command_line() -> list[str]:
     """The words of this process's command line; the program without its folder."""
     # an embedded Python may have none
     return [*(Path(program).name for program in sys.argv[:1]), *sys.argv[1:]]
+
+
+def config_folders(command: Sequence[str]) -> list[str]:
+    """The folders that a command line gives as --config-dir."""
+    named = [after for word, after in pairwise(command) if word in CONFIG_DIR]
+    named += [word.partition("=")[2] for word in command if word.partition("=")[0] in CONFIG_DIR]
+    return [folder for folder in named if folder]
 
 
 def manifest_rows(manifest: Mapping[str, Any], folder: Path) -> list[tuple[str, Any]]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from rnnlab.import_path import is_a_runs
 from rnnlab.runs.run import Run
 
-OURS = ("rnnlab", "hydra_plugins")
+OWN_PACKAGES = ("rnnlab", "hydra_plugins")
 
 
 def is_own(run: Run, target: str, functions: bool = False) -> bool:
@@ -23,7 +23,7 @@ def is_own(run: Run, target: str, functions: bool = False) -> bool:
     """
     module, _, name = target.rpartition(".")
     recorded, top = run.manifest.get("sources", {}).get(module), module.partition(".")[0]
-    if not recorded or top in OURS or top in sys.stdlib_module_names:
+    if not recorded or top in OWN_PACKAGES or top in sys.stdlib_module_names:
         return False
     spec = find(module)
     if spec is None or not spec.origin or not Path(spec.origin).is_file():

@@ -12,7 +12,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
-from rnnlab.config.checked import RunConfig
+from rnnlab.config.run_config import RunConfig
 from rnnlab.errors import Gone, UserError, nearest, warn
 from rnnlab.regular_files import from_home
 from rnnlab.runs.files import write_json, write_whole

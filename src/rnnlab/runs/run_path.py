@@ -5,7 +5,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from rnnlab.config.checked import RunConfig
+from rnnlab.config.run_config import RunConfig
 from rnnlab.runs.identity import differences, digest, label, leaves, named, pieces
 
 
@@ -73,7 +73,7 @@ def assembled(parts: Iterable[Part], group: str, said: str, experiment: Path, se
     return Place(experiment / f"{named(said, seed)}-{identifier}", identifier, group, said)
 
 
-def settled(where: Place) -> Place:
+def with_existing_folder(where: Place) -> Place:
     """The place with the folder that exists: an earlier version may have given it another name, with the same id."""
     with suppress(OSError):  # an invalid path is refused when the folder is made
         if not where.folder.exists():

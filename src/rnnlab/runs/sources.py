@@ -28,7 +28,7 @@ from rnnlab.runs.run import Run
 from rnnlab.runs.syntax import syntax
 
 # the packages and files of rnnlab that decide numbers; a change of others does not make a run stale
-IDENTITY_SOURCES = ("cells", "recurrence", "data", "tasks", "training", "native", "streams.py")
+DECIDING_SOURCES = ("cells", "recurrence", "data", "tasks", "training", "native", "streams.py")
 
 READING = ("data", "model")  # the sections of a config that may name files to read
 # modules whose code is not the user's: they are known by rnnlab's sources or by a version (not a list of what is safe)
@@ -69,7 +69,7 @@ def hash_sources(root: Path) -> str:
 
 
 def _files(root: Path) -> Iterator[Path]:
-    for name in IDENTITY_SOURCES:
+    for name in DECIDING_SOURCES:
         if (root / name).is_dir():
             yield from sorted(
                 p for p in (root / name).rglob("*") if p.suffix in (".py", ".c", ".h") and p.is_file()
@@ -232,6 +232,14 @@ class Today:
 def stale(recorded: Manifest, config: Mapping[str, Any], at: Today | None = None) -> list[str]:
     """Reasons why the numbers of a run with this manifest might differ today; [] where there are none."""
     now = (at or Today()).about(config)
+    read, there = recorded.get("files", {}), now["files"]
+    return changed_code(recorded, now) + [
+        f"the file of {key} has changed" for key in sorted(read) if read[key] != there.get(key)
+    ]
+
+
+def changed_code(recorded: Mapping[str, Any], now: Mapping[str, dict[str, str]]) -> list[str]:
+    """What differs between the code in a manifest and that of `sources`, a phrase for each module; [] for nothing."""
     then, today = recorded.get("sources", {}), now["sources"]
     said, says = recorded.get("syntax", {}), now["syntax"]
     changed = [
@@ -240,11 +248,9 @@ def stale(recorded: Manifest, config: Mapping[str, Any], at: Today | None = None
         if then.get(name) != today.get(name) and not (name in said and said[name] == says.get(name))
     ]
     used, uses = recorded.get("imports", {}), now["imports"]
-    changed += [
+    return changed + [
         f"the imported module {name} has changed" for name in sorted(used) if used[name] != uses.get(name)
     ]
-    read, there = recorded.get("files", {}), now["files"]
-    return changed + [f"the file of {key} has changed" for key in sorted(read) if read[key] != there.get(key)]
 
 
 def why_stale(run: Run, config: Mapping[str, Any], today: Today | None = None) -> list[str]:

@@ -418,16 +418,27 @@ class Task(lightning.LightningModule):
 
     @classmethod
     def load_from_checkpoint(  # type: ignore[override]
-        cls, checkpoint_path: Any, map_location: Any = None, **options: Any
+        cls,
+        checkpoint_path: Any,
+        map_location: Any = None,
+        hparams_file: None = None,
+        strict: bool | None = None,
+        weights_only: bool | None = None,
+        **options: Any,
     ) -> Any:
         """The model in a run's checkpoint, in evaluation mode, on the CPU or `map_location`.
 
         In a run's folder, the constructor's options come from the run's config; for a file elsewhere, pass them as
-        `options`. Raises UserError where the checkpoint holds another kind of model.
+        `options`. With `strict` False, weights that one side lacks are left out. `weights_only` is always true. Raises
+        UserError where the checkpoint holds another kind of model, and for an `hparams_file`.
         """
+        if hparams_file is not None:
+            raise UserError(
+                "hparams_file: the model's options are in the run's config.yaml; or pass them by name"
+            )
         from rnnlab.runs.load import from_checkpoint
 
-        model = from_checkpoint(cls, Path(checkpoint_path), options)
+        model = from_checkpoint(cls, Path(checkpoint_path), options, strict is not False)
         return model if map_location is None else model.to(map_location)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:

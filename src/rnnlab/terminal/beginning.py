@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
 
-from rnnlab.config.checked import RunConfig
+from rnnlab.config.run_config import RunConfig
 from rnnlab.errors import warn
 from rnnlab.terminal.console import html
 from rnnlab.terminal.html import folded

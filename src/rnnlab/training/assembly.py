@@ -14,8 +14,8 @@ from lightning.pytorch.profilers import AdvancedProfiler, PassThroughProfiler, P
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from rnnlab.config.building import build, locate, parameters
-from rnnlab.config.checked import RunConfig, TrainerConfig
 from rnnlab.config.model_schema import UNBUILT
+from rnnlab.config.run_config import RunConfig, TrainerConfig
 from rnnlab.config.stock import AUTO
 from rnnlab.config.trainer_schema import processes, validating
 from rnnlab.errors import UserError
@@ -43,7 +43,7 @@ PROFILERS = {"simple": SimpleProfiler, "advanced": AdvancedProfiler, "pytorch": 
 BEFORE_SCORES = ("on_validation_start", "on_validation_epoch_start", "on_validation_batch_start")
 OF_A_STEP = ("gradient_clip_val", "gradient_clip_algorithm", "accumulate_grad_batches")
 # keys that Lightning's Trainer does not have, or (OF_A_STEP) gets for a user-defined module only
-OURS = (
+NOT_FOR_THE_TRAINER = (
     "threads",
     "steps_per_call",
     "divergence_factor",
@@ -158,7 +158,9 @@ def make_trainer(
     callbacks in the config. Without `world` it trains in one process, whatever the config says.
     """
     follows = world is not None and world.rank > 0
-    options: dict[str, Any] = {key: value for key, value in config["trainer"].items() if key not in OURS}
+    options: dict[str, Any] = {
+        key: value for key, value in config["trainer"].items() if key not in NOT_FOR_THE_TRAINER
+    }
     options |= validating(config["trainer"])
     if in_kernels(task, config):
         options["precision"] = "32-true"

@@ -18,7 +18,7 @@ from lightning.pytorch.callbacks.early_stopping import EarlyStoppingReason
 
 from rnnlab.errors import UserError
 from rnnlab.runs.checksum import checksum_error, with_checksum
-from rnnlab.runs.files import settle, settle_all, write_whole
+from rnnlab.runs.files import sync_all, sync_folder, write_whole
 from rnnlab.runs.load import read_checkpoint
 from rnnlab.runs.metrics import as_logged
 from rnnlab.runs.run import Run
@@ -42,11 +42,40 @@ class WholeFiles(TorchCheckpointIO):
         self.check, self.run = check, run
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        if storage_options == LATER:  # the run's own, which is read with weights_only=True
+            checkpoint = legible(checkpoint)
         buffer = io.BytesIO()
         torch.save(checkpoint | {stock.OF_RUN: self.run} if self.run else checkpoint, buffer)
         self.check()
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         write_whole(Path(path), with_checksum(buffer.getvalue()), durable=storage_options != LATER)
+
+
+def legible(checkpoint: dict[str, Any]) -> dict[str, Any]:
+    """A checkpoint without hyperparameters that are no plain values: weights_only=True would refuse the whole file."""
+    return {key: value for key, value in checkpoint.items()
+            if not key.endswith(("hyper_parameters", "hparams_type")) or is_plain(value)}  # fmt: skip
+
+
+def is_plain(value: Any) -> bool:
+    if type(value) is dict:
+        return all(type(key) in (str, int) and is_plain(inner) for key, inner in value.items())
+    if type(value) in (list, tuple):
+        return all(map(is_plain, value))
+    return value is None or type(value) in (bool, int, float, str, torch.Tensor)
+
+
+def hyperparameters(task: LightningModule) -> dict[str, Any]:
+    """The arguments for Lightning's `load_from_checkpoint`; {} where one is no plain value: the others alone would give
+    it its default, silently.
+    """
+    values = dict(getattr(task, "hparams", {}))
+    if not values or not is_plain(values):
+        return {}
+    name = getattr(task, "_hparams_name", None)
+    return {task.CHECKPOINT_HYPER_PARAMS_KEY: values} | (
+        {task.CHECKPOINT_HYPER_PARAMS_NAME: name} if name else {}
+    )
 
 
 class Measured(Callback):
@@ -123,7 +152,7 @@ class Checkpoints(Checkpoint):
         self._best_weights: dict[str, torch.Tensor] | None = None
         # makes `_best_weights` from one flat copy of all parameters, when they are needed
         self._best_flat: Callable[[], dict[str, torch.Tensor]] | None = None
-        self._best_written = self._settled = False
+        self._best_written = self._synced = False
         # read from the checkpoint that the run resumes from:
         self._of_stock: dict[str, Any] = {}  # extra state of Lightning's ModelCheckpoint callbacks
         self._should_stop = False  # whether a callback had asked to stop; min_epochs may delay the stop
@@ -251,17 +280,17 @@ class Checkpoints(Checkpoint):
         trainer.save_checkpoint(following, storage_options=LATER)
         self.check()
         grown = [self.run.folder / name for name in self.recorder.lengths]
-        begun = () if self._settled else self.run.beginnings
+        begun = () if self._synced else self.run.beginnings
         if at_end:
             self.disk_wait()
-        settle_all([*begun, *grown, self.run.best_checkpoint, following, following.parent, self.run.folder])
-        self._settled = True
+        sync_all([*begun, *grown, self.run.best_checkpoint, following, following.parent, self.run.folder])
+        self._synced = True
         self.check()  # waiting may have taken long
         if self.run.last_checkpoint.exists():
             self.run.last_checkpoint.replace(self.run.previous_checkpoint)
         following.replace(self.run.last_checkpoint)
         if not at_end:
-            settle(following.parent)
+            sync_folder(following.parent)
             self.check()
             self.run.update(seconds=self.seconds)  # a run that is killed and resumes counts on from here
 
@@ -276,7 +305,7 @@ class Checkpoints(Checkpoint):
             "epoch": self.best.get("epoch", 0),
             "global_step": self.best.get("step", 0),
             "pytorch-lightning_version": lightning.__version__,
-        }
+        } | hyperparameters(task)
         WholeFiles(self.check).save_checkpoint(checkpoint, self.run.best_checkpoint, options)
         self._best_written = True
 

@@ -3,7 +3,6 @@
 import copy
 import hashlib
 import shutil
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, cast
 
@@ -11,8 +10,9 @@ from lightning.pytorch.callbacks import StochasticWeightAveraging, WeightAveragi
 from omegaconf import DictConfig, OmegaConf
 
 from rnnlab.config import base_config, deciding
-from rnnlab.config.checked import RunConfig, plain
+from rnnlab.config.dotted import value_at
 from rnnlab.config.reading import read
+from rnnlab.config.run_config import RunConfig, as_dict
 from rnnlab.config.schema import COMPONENTS, NAMED, SECTIONS
 from rnnlab.errors import UserError
 from rnnlab.runs.checksum import checksum_error
@@ -21,6 +21,7 @@ from rnnlab.runs.files import write_json
 from rnnlab.runs.identity import leaves
 from rnnlab.runs.load import read_checkpoint, refuse_foreign
 from rnnlab.runs.lock import lock
+from rnnlab.runs.manifest import config_folders
 from rnnlab.runs.record import ENDED
 from rnnlab.runs.run import Run, now
 from rnnlab.training.assembly import is_a
@@ -31,8 +32,7 @@ from rnnlab.training.resumption import checkpoint_of, digests, lengths, manifest
 from rnnlab.training.schedules import of_length
 
 LIMITS = ("trainer.max_steps", "trainer.max_epochs")
-OURS = ("resume", "resume_engine", "rerun")
-CONFIG_DIR = ("--config-dir", "-cd")
+OF_THIS_COMMAND = ("resume", "resume_engine", "rerun")
 CHILD = "child"  # key of a checkpoint that was made from the parent's
 AVERAGING = (StochasticWeightAveraging, WeightAveraging)
 
@@ -47,7 +47,7 @@ def longer(cfg: DictConfig, overrides: list[str]) -> tuple[RunConfig, list[str],
     at = f"resume={cfg.resume}"
     if parent.status not in ENDED:
         raise UserError(f"{at}: its status is {parent.status}; the command that began it goes on with it")
-    config = plain(copy.deepcopy(parent.config)) | {
+    config = as_dict(copy.deepcopy(parent.config)) | {
         "resume": str(parent.folder),
         "resume_engine": cfg.resume_engine,
     }
@@ -61,17 +61,15 @@ def longer(cfg: DictConfig, overrides: list[str]) -> tuple[RunConfig, list[str],
     before = [o for o in parent.overrides if not o.lstrip("+~").startswith("hydra")]
     held = {o.partition("=")[0].lstrip("+~"): o for o in before}  # the last override of each key
     asked = [o for o in overrides
-             if (key := o.partition("=")[0].lstrip("+~")) not in OURS and held.get(key) != o]  # fmt: skip
+             if (key := o.partition("=")[0].lstrip("+~")) not in OF_THIS_COMMAND and held.get(key) != o]  # fmt: skip
     for override in asked:
         key = override.partition("=")[0].lstrip("+~")
-        *path, name = key.split(".")
+        path, _, name = key.rpartition(".")
         if (section := key.split(".")[0]) in NAMED and (override.startswith("~") or key == section):
             # a change here that decides numbers is refused below
             config[section] = OmegaConf.to_container(cfg[section], resolve=True) if section in cfg else {}
             continue
-        node: Any = config
-        for part in path:
-            node = node.get(part) if isinstance(node, dict) else None
+        node = value_at(config, path)
         if not isinstance(node, dict) or override.startswith("~") or isinstance(node.get(name), dict):
             raise UserError(
                 f"{at}: {override} cannot change in a resumed run; only its length can: {' or '.join(LIMITS)}"
@@ -91,10 +89,8 @@ def base_of(parent: Run, overrides: list[str], config_dir: str | None, *, choice
     Raises UserError, with the option to add, where that folder is gone.
     """
     if config_dir is None:
-        words = manifest_before(parent).get("command", [])
-        named = [after for word, after in pairwise(words) if word in CONFIG_DIR]
-        named += [word.partition("=")[2] for word in words if word.partition("=")[0] in CONFIG_DIR]
-        config_dir = next((folder for folder in named if folder and Path(folder).is_dir()), None)
+        named = config_folders(manifest_before(parent).get("command", []))
+        config_dir = next((folder for folder in named if Path(folder).is_dir()), None)
     try:
         return base_config(overrides, config_dir, choices=choices)
     except UserError as error:
@@ -116,9 +112,7 @@ def refuse_others_code(parent: Run, config: dict[str, Any], cfg: DictConfig) -> 
     }
 
     def named(at: str, node: Any) -> bool:
-        found: Any = asked
-        for part in at.split("."):
-            found = found.get(part) if isinstance(found, dict) else None
+        found = value_at(asked, at)
         return bool(found) and found == node
 
     refuse_foreign(parent, config, False, named,
@@ -141,7 +135,7 @@ def paths_of(parent: Run, config: RunConfig, cfg: DictConfig) -> dict[str, Any]:
 
 
 def refuse_changes(at: str, before: RunConfig, config: RunConfig) -> None:
-    ours, theirs = leaves(deciding(plain(config))), leaves(deciding(plain(before)))
+    ours, theirs = leaves(deciding(as_dict(config))), leaves(deciding(as_dict(before)))
     keys = [key for key in dict.fromkeys([*ours, *theirs]) if key not in LIMITS]
     # as texts: a limit of 1 is one batch, and 1.0 all
     changed = [key for key in keys if repr(ours.get(key)) != repr(theirs.get(key))]

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rnnlab.config.checked import RunConfig
+from rnnlab.config.run_config import RunConfig
 from rnnlab.errors import Gone
 from rnnlab.runs.run import Run
 

@@ -20,7 +20,7 @@ from lightning.pytorch.strategies import DDPStrategy
 from torch import Tensor, distributed
 from torch.distributed.distributed_c10d import _abort_process_group
 
-from rnnlab.config.checked import TrainerConfig
+from rnnlab.config.run_config import TrainerConfig
 from rnnlab.errors import RunFailed, UserError
 
 LATEST = timedelta(minutes=30)  # the longest time that one rank waits for another in a step

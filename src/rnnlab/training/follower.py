@@ -7,7 +7,7 @@ import traceback
 from contextlib import nullcontext, suppress
 from multiprocessing.connection import Connection
 
-from rnnlab.config.checked import plain
+from rnnlab.config.run_config import as_dict
 from rnnlab.errors import PlainError
 from rnnlab.runs.generators import TRAINED, drawn_by_run, may_draw, seed_all, seed_built
 from rnnlab.runs.run import Run
@@ -58,7 +58,7 @@ def follow(told: Following, connection: Connection) -> None:
     undisturbed = nullcontext() if drawing is None else drawn_by_run()
     with quiet(), thread_count(told.threads), undisturbed:
         if drawing is not None:
-            seed_built(config["seed"], plain(config))
+            seed_built(config["seed"], as_dict(config))
         data = load_data(config)
         task = make_task(config, data)
         engine_of(task, config, data)  # tells the stack the precision

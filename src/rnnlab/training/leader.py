@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 
-from rnnlab.config.checked import RunConfig
+from rnnlab.config.run_config import RunConfig
 from rnnlab.config.trainer_schema import processes
 from rnnlab.errors import RunFailed
 from rnnlab.runs.sources import foreign_targets

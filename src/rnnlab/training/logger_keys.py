@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 
 from lightning.pytorch.loggers import CometLogger, WandbLogger
 
-from rnnlab.config.checked import RunConfig
+from rnnlab.config.run_config import RunConfig
 from rnnlab.regular_files import from_home
 from rnnlab.training.assembly import is_a
 from rnnlab.training.tracking import Comet

@@ -10,7 +10,7 @@ from weakref import WeakKeyDictionary
 
 from lightning.pytorch.loggers.logger import Logger
 
-from rnnlab.config.checked import RunConfig
+from rnnlab.config.run_config import RunConfig
 from rnnlab.native import recording
 from rnnlab.native.recording import FEW
 from rnnlab.runs.identity import leaves

@@ -14,7 +14,7 @@ from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint, OnExcept
 from torch.optim import SparseAdam
 
 from rnnlab.config.building import locate
-from rnnlab.config.checked import RunConfig, TrainerConfig
+from rnnlab.config.run_config import RunConfig, TrainerConfig
 from rnnlab.config.trainer_schema import processes, validating
 from rnnlab.data.module import NAMES, SequenceData, Split
 from rnnlab.errors import UserError, counted, warn

@@ -15,6 +15,7 @@ from rnnlab.runs.metrics import Scalars
 from rnnlab.training import stock_loggers
 from rnnlab.training.loggers import RunLogger, log
 
+TINY = 1e-6
 TRAINING, SPEED = "loss/train", "speed/steps_per_s"
 
 
@@ -120,10 +121,13 @@ class Recorder(Callback):
 
     @property
     def limit(self) -> float:
-        """The largest loss that does not count as diverged; a logarithmic one may fall below 0 without limit."""
+        """The largest loss that does not count as diverged; a logarithmic one may fall below 0 without limit. A first
+        loss of nearly 0, such as of a batch of zeros, is no measure of the others: 1 takes its place.
+        """
         if not self.divergence_factor or self.first_loss is None:
             return math.inf
-        return self.divergence_factor * max(abs(self.first_loss), 1e-12)
+        first = abs(self.first_loss)
+        return self.divergence_factor * (first if first > TINY else 1.0)
 
     def check(self, step: int, loss: float) -> None:
         if not math.isfinite(loss):

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
-from rnnlab.config.checked import RunConfig
+from rnnlab.config.run_config import RunConfig
 from rnnlab.errors import UserError
 from rnnlab.runs.checksum import checksum_error
 from rnnlab.runs.files import link_out, part_hard_links

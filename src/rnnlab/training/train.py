@@ -9,7 +9,7 @@ from omegaconf import DictConfig
 
 from rnnlab import import_path as workplace
 from rnnlab.config import base_config, build, check, deciding
-from rnnlab.config.checked import RunConfig, plain
+from rnnlab.config.run_config import RunConfig, as_dict
 from rnnlab.config.trainer_schema import cannot_take, processes
 from rnnlab.config.training_schema import CALLBACKS
 from rnnlab.errors import RunFailed, UserError, warn
@@ -23,7 +23,7 @@ from rnnlab.runs.lock import lock
 from rnnlab.runs.manifest import command_line, manifest
 from rnnlab.runs.record import EARLY, ENDED
 from rnnlab.runs.run import Run, now
-from rnnlab.runs.run_path import Place, place, settled
+from rnnlab.runs.run_path import Place, place, with_existing_folder
 from rnnlab.runs.sources import foreign_targets, why_stale
 from rnnlab.tasks.task import Task
 from rnnlab.training import accelerator, distributed, preflight, trackers
@@ -82,7 +82,7 @@ def train(cfg: DictConfig, overrides: list[str], config_dir: str | None, display
             return leaves(deciding(base_config(overrides, config_dir, choices=choices)))
         return leaves(deciding(base_of(parent, overrides, config_dir, choices=choices)))
 
-    where = settled(place(config, deciding(config), base(False), base(True)))
+    where = with_existing_folder(place(config, deciding(config), base(False), base(True)))
     run = Run(where.folder)
     if run.known.get("status") in ENDED and not config["rerun"]:
         restore_config(run, config, overrides, warn)
@@ -155,7 +155,7 @@ def train_config(
         if not restart and (why := damage(run)):
             warn(f"{why}. The run goes on from its last checkpoint if that is whole, else starts again.")
         if drawing is not None:
-            seed_built(config["seed"], plain(config))
+            seed_built(config["seed"], as_dict(config))
         data = data_of(config)
         task = make_task(config, data)
         preflight.refuse(config, task, data, tell)

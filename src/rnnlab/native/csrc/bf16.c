@@ -9,9 +9,14 @@
 #define SPAN 32  /* terms of a sum in a tile */
 #define SPANS 32 /* the most tiles for one side of a product */
 
+/* Tiles are written by halves and read by words, and lie in panels of floats: a compiler may not take the accesses for
+ * those of different memory. */
+typedef uint32_t __attribute__((may_alias)) Word;
+typedef uint16_t __attribute__((may_alias)) Half;
+
 /* 16 rows of 16 words; a word holds two numbers, the earlier one in its low half. On the left side row i has 32 terms
  * of row i, on the right side row i has the terms 2i and 2i + 1 of 16 columns. */
-typedef uint32_t Tile[16][16];
+typedef Word Tile[16][16];
 
 /* One or two tiles of rows times one or two tiles of columns, both `spans` tiles deep. The sum of element (r, c) of
  * tile (i, j) starts from start[(r + 16i) * start_stride + c + 16j], or from zero. */
@@ -38,12 +43,12 @@ INLINE uint32_t rounded(float x) {
 INLINE uint32_t pair(float first, float second) { return rounded(first) >> 16 | rounded(second); }
 
 #if defined(__AVX512BF16__) /* the same in one instruction, which always rounds in this way */
-INLINE void round_span(const float *x, uint16_t *out) {
+INLINE void round_span(const float *x, Half *out) {
     const __m512bh both = _mm512_cvtne2ps_pbh(_mm512_loadu_ps(x + 16), _mm512_loadu_ps(x));
     memcpy(out, &both, sizeof both);
 }
 
-INLINE void round_pairs(const float *first, const float *second, uint32_t *words) {
+INLINE void round_pairs(const float *first, const float *second, Word *words) {
     const __m512i order = _mm512_set_epi16(31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24, 8, 23, 7, 22, 6,
                                            21, 5, 20, 4, 19, 3, 18, 2, 17, 1, 16, 0);
     const __m512bh both = _mm512_cvtne2ps_pbh(_mm512_loadu_ps(second), _mm512_loadu_ps(first));
@@ -51,12 +56,12 @@ INLINE void round_pairs(const float *first, const float *second, uint32_t *words
 }
 #else
 /* 32 numbers, one after another. */
-INLINE void round_span(const float *x, uint16_t *out) {
+INLINE void round_span(const float *x, Half *out) {
     for (int i = 0; i < SPAN; i++) out[i] = (uint16_t)(rounded(x[i]) >> 16);
 }
 
 /* 16 words, each with one number of `first` and one of `second`. */
-INLINE void round_pairs(const float *first, const float *second, uint32_t *words) {
+INLINE void round_pairs(const float *first, const float *second, Word *words) {
     for (int i = 0; i < 16; i++) words[i] = pair(first[i], second[i]);
 }
 #endif
@@ -200,7 +205,7 @@ static void multiply(const Piece *p, int by_instruction) {
 static void round_row(Left left, const float *row, size_t from, size_t to, Tile *tiles, size_t r) {
     for (size_t k = from; k < to;) {
         const float *x = row + k / left.length * left.block_stride + k % left.length;
-        uint16_t *out = (uint16_t *)tiles[(k - from) / SPAN][r] + k % SPAN;
+        Half *out = (Half *)tiles[(k - from) / SPAN][r] + k % SPAN;
         size_t n = left.length - k % left.length, room = SPAN - k % SPAN;
         if (n > room) n = room;
         if (n > to - k) n = to - k;
@@ -209,7 +214,7 @@ static void round_row(Left left, const float *row, size_t from, size_t to, Tile 
             for (size_t i = 0; i < n; i++) out[i] = (uint16_t)(rounded(x[i]) >> 16);
         k += n;
     }
-    if (to % SPAN) memset((uint16_t *)tiles[(to - from) / SPAN][r] + to % SPAN, 0, 2 * (SPAN - to % SPAN));
+    if (to % SPAN) memset((Half *)tiles[(to - from) / SPAN][r] + to % SPAN, 0, 2 * (SPAN - to % SPAN));
 }
 
 void bf16_product(size_t rows, size_t columns, Left left, const float *panels, const float *start,
@@ -292,9 +297,9 @@ void bf16_pack_column(float *panels, size_t column, const float *row, size_t k_r
     Tile *tile = (Tile *)panels + column / 16 * ((k_rows + SPAN - 1) / SPAN);
     for (size_t k = 0; k < k_rows; k += SPAN, tile++) {
         const size_t n = k_rows - k < SPAN ? k_rows - k : SPAN;
-        uint32_t words[16];
+        Word words[16];
         if (n == SPAN) {
-            round_span(row + k, (uint16_t *)words);
+            round_span(row + k, (Half *)words);
             EACH (i, 16) (*tile)[i][column % 16] = words[i];
         } else
             for (size_t i = 0; i < n; i += 2)
@@ -308,7 +313,7 @@ void bf16_pack_row(float *panels, size_t k, size_t k_rows, const float *row, siz
     for (size_t s = 0; s < stretches; s++)
         for (size_t c = 0; c < length; c += 16) {
             Tile *tile = (Tile *)panels + (s * stride + c) / 16 * depth + k / SPAN;
-            uint32_t *word = (*tile)[k % SPAN / 2];
+            Word *word = (*tile)[k % SPAN / 2];
             const float *x = row + s * length + c;
             const size_t n = length - c < 16 ? length - c : 16;
             if (k % 2)

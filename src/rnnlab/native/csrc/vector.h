@@ -11,6 +11,8 @@
 
 #if defined(__AVX__)
 #include <immintrin.h>
+#elif defined(__SSE2__)
+#include <xmmintrin.h>
 #elif defined(__ARM_NEON)
 #include <arm_neon.h>
 #endif
