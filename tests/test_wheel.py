@@ -89,3 +89,7 @@ def test_a_user_outside_the_repository(installed, user):
         cwd=user, env=env, capture_output=True, text=True,
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (2, "data.hight: no such key. Did you mean data.height?\n")
+
+
+def test_type_checkers_take_the_types_of_the_wheel(installed):
+    assert (installed / "rnnlab" / "py.typed").is_file()

@@ -10,7 +10,21 @@ Heavy modules are imported at their first use.
 """
 
 import importlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:  # editors and type checkers read these; at run time `__getattr__` imports them
+    from rnnlab.api import load as load
+    from rnnlab.api import runs as runs
+    from rnnlab.api import sweep as sweep
+    from rnnlab.api import train as train
+    from rnnlab.api.run import Run as Run
+    from rnnlab.cells import Cell as Cell
+    from rnnlab.data.loader import Loader as Loader
+    from rnnlab.data.module import SequenceData as SequenceData
+    from rnnlab.errors import RunFailed as RunFailed
+    from rnnlab.errors import UserError as UserError
+    from rnnlab.recurrence.stack import Stack as Stack
+    from rnnlab.tasks import Task as Task
 
 __version__ = "0.1.0"
 

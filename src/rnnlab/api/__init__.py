@@ -1,14 +1,20 @@
 """The Python interface: train, sweep, load, runs."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from rnnlab import quick_import
 from rnnlab.api.run import Run, Runs
 from rnnlab.errors import UserError
 from rnnlab.regular_files import from_home
 from rnnlab.runs.run import runs as runs_in
+
+if TYPE_CHECKING:
+    from lightning.pytorch import Callback, LightningDataModule, LightningModule
+    from lightning.pytorch.loggers import Logger
+
+    from rnnlab.cells import Cell
 
 quick_import.rich()
 
@@ -17,11 +23,11 @@ def train(
     *overrides: str,
     config_dir: str | None = None,
     quiet: bool = False,
-    cell: Any = None,
-    module: Any = None,
-    data: Any = None,
-    callbacks: Sequence[Any] = (),
-    loggers: Sequence[Any] = (),
+    cell: "type[Cell] | None" = None,
+    module: "LightningModule | Callable[..., LightningModule] | None" = None,
+    data: "LightningDataModule | Callable[..., LightningDataModule] | None" = None,
+    callbacks: "Sequence[Callback | Callable[..., Callback]]" = (),
+    loggers: "Sequence[Logger | Callable[..., Logger]]" = (),
 ) -> Run:
     """Trains the run that the overrides describe, as `rnnlab train` does: `train("experiment=sine", "seed=3")`.
 
@@ -46,11 +52,11 @@ def sweep(
     *overrides: str,
     config_dir: str | None = None,
     quiet: bool = False,
-    cell: Any = None,
-    module: Any = None,
-    data: Any = None,
-    callbacks: Sequence[Any] = (),
-    loggers: Sequence[Any] = (),
+    cell: "type[Cell] | None" = None,
+    module: "LightningModule | Callable[..., LightningModule] | None" = None,
+    data: "LightningDataModule | Callable[..., LightningDataModule] | None" = None,
+    callbacks: "Sequence[Callback | Callable[..., Callback]]" = (),
+    loggers: "Sequence[Logger | Callable[..., Logger]]" = (),
 ) -> Runs:
     """Trains all runs that the overrides span, as `rnnlab train -m` does, in warm worker processes.
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rnnlab.api.arguments import texts, whole
 from rnnlab.api.frame import frame
@@ -10,6 +10,9 @@ from rnnlab.api.part import TITLES, as_trained, is_new, part, plain_part, quietl
 from rnnlab.errors import UserError, nearest, warn
 from rnnlab.runs.run import Run
 from rnnlab.runs.sources import why_stale
+
+if TYPE_CHECKING:
+    import pandas
 
 BY = ("step", "target", "series")
 
@@ -72,7 +75,7 @@ class Evaluation:
         whose = list(next(iter(self.breakdown.values()))["mse"])
         return ["", f"by {self.by}", score_table({"mse": "mse", "mae": "mae"}, whose, lines)]
 
-    def to_frame(self) -> Any:
+    def to_frame(self) -> "pandas.DataFrame":
         """A pandas DataFrame: a row for the run and each baseline, a column for each metric."""
         return frame(list(self.rows().values()), list(self.rows()))
 

@@ -5,7 +5,7 @@ import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -15,6 +15,10 @@ from rnnlab.api.part import is_new, names_data, warn_of_changed_code
 from rnnlab.errors import UserError, counted, nearest, warn
 from rnnlab.memory import check_memory
 from rnnlab.runs.run import Run
+
+if TYPE_CHECKING:
+    import pandas
+    from matplotlib.figure import Figure
 
 STEPS = 200  # the default horizon
 
@@ -39,7 +43,7 @@ class Forecast:
     """The stem of its files in the run's figures/."""
     within_training: bool
     """Whether it begins in rows that the model was trained on."""
-    _drawn: Callable[[], Any]
+    _drawn: "Callable[[], Figure]"
     time_texts: list[Any]
     """The times as text, with the offset from UTC that the file has."""
     levels: tuple[float, ...] = ()
@@ -77,12 +81,12 @@ class Forecast:
         lines.writerows(zip(*columns.values(), strict=True))
         return text.getvalue()
 
-    def to_frame(self) -> Any:
+    def to_frame(self) -> "pandas.DataFrame":
         """A pandas DataFrame with the columns of `columns()`, indexed by time, in UTC where the file has offsets."""
         found = frame(self.columns() | {self.time_name: self.times}).set_index(self.time_name)
         return found.tz_localize("UTC") if self.in_utc else found
 
-    def figure(self) -> Any:
+    def figure(self) -> "Figure":
         """A matplotlib figure: the window, truth, forecast and baseline."""
         return self._drawn()
 

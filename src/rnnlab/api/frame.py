@@ -1,12 +1,15 @@
 """pandas DataFrames, where pandas is installed."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rnnlab.errors import UserError
 
+if TYPE_CHECKING:
+    import pandas
 
-def frame(rows: Sequence[Mapping[str, Any]] | Mapping[str, Any], index: Any = None) -> Any:
+
+def frame(rows: Sequence[Mapping[str, Any]] | Mapping[str, Any], index: Any = None) -> "pandas.DataFrame":
     """A DataFrame from rows [{column: value}] or columns {column: values}. Raises UserError without pandas."""
     try:
         import pandas

@@ -4,14 +4,16 @@ import inspect
 import itertools
 import re
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from lightning.pytorch import LightningModule
+from lightning.pytorch import Callback, LightningDataModule, LightningModule
+from lightning.pytorch.loggers import Logger
 
 from rnnlab.api.arguments import several
 from rnnlab.api.description import by_default, node_of
+from rnnlab.cells import Cell
 from rnnlab.config.texts import quoted
 from rnnlab.errors import UserError
 from rnnlab.runs.kept_source import Unrecordable, target_of
@@ -26,11 +28,11 @@ IN_EVERY_RUN = {
 
 def overrides_of(
     *,
-    cell: Any = None,
-    module: Any = None,
-    data: Any = None,
-    callbacks: Sequence[Any] = (),
-    loggers: Sequence[Any] = (),
+    cell: type[Cell] | None = None,
+    module: LightningModule | Callable[..., LightningModule] | None = None,
+    data: LightningDataModule | Callable[..., LightningDataModule] | None = None,
+    callbacks: Sequence[Callback | Callable[..., Callback]] = (),
+    loggers: Sequence[Logger | Callable[..., Logger]] = (),
     away: bool = False,
 ) -> list[str]:
     """The overrides that put these objects into a config. `away`: the training runs in other processes.

@@ -13,6 +13,8 @@ from rnnlab.runs import run as folder
 
 if TYPE_CHECKING:
     import numpy as np
+    import pandas
+    from lightning.pytorch import LightningModule
 
     from rnnlab.api.evaluation import Evaluation
     from rnnlab.api.forecast import Forecast
@@ -46,7 +48,7 @@ class Run(folder.Run):
     trust: bool = field(default=False, repr=False, compare=False)
 
     @cached_property
-    def model(self) -> Any:
+    def model(self) -> "LightningModule":
         """The trained LightningModule with its best weights, in evaluation mode on the CPU."""
         from rnnlab.runs.load import load_model
 
@@ -140,7 +142,7 @@ class Run(folder.Run):
         draw_finished(self, self.model, load_data(self, getattr(self.model, "spec", {}), trust=self.trust))
         return self.figures
 
-    def to_frame(self) -> Any:
+    def to_frame(self) -> "pandas.DataFrame":
         """All scalars of the training as a pandas DataFrame: a row for each step, a column for each metric, NaN where a
         metric has no value at a step.
         """
@@ -186,7 +188,7 @@ class Runs(UserList[Run]):
         best = board.rank_entries([entry for row in board.rows for entry in row.entries])[0].folder
         return next(run for run in self if run.folder == best)
 
-    def to_frame(self) -> Any:
+    def to_frame(self) -> "pandas.DataFrame":
         """A pandas DataFrame: for each run a row with the settings that differ, status, scores, time and folder."""
         return frame(self.rows())
 
@@ -220,7 +222,7 @@ class Board:
         self.board = of_runs(list(runs))
         self.rows, self.metric = self.board.rows, self.board.metric
 
-    def to_frame(self) -> Any:
+    def to_frame(self) -> "pandas.DataFrame":
         """A pandas DataFrame with the columns of `rnnlab report --csv`."""
         return frame(self.board.records())
 

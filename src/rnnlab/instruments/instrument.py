@@ -9,6 +9,7 @@ from rnnlab.data.module import SequenceData
 from rnnlab.errors import UserError
 from rnnlab.instruments.probe import Probe, looking, probe
 from rnnlab.tasks.task import Task
+from rnnlab.tasks.trainer import data_of
 
 
 class Instrument(Callback):
@@ -71,7 +72,7 @@ class Instrument(Callback):
 
     def inspect(self, trainer: Trainer, task: Task, draw: bool) -> dict[str, float]:
         """Measures, and with `draw` shows the figure; returns {} for data and tasks that it cannot measure."""
-        data = trainer.datamodule  # type: ignore[attr-defined]
+        data = data_of(trainer)
         self.step = trainer.global_step
         with looking(task):
             seen = probe(task, data)

@@ -5,11 +5,13 @@ from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, cast
 
 import lightning
 import torch
+from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch import Tensor
+from torch.optim.lr_scheduler import LRScheduler
 
 from rnnlab.errors import UserError
 from rnnlab.native.engine import torch_in_one_thread
@@ -19,6 +21,7 @@ from rnnlab.recurrence.outline import Outline
 from rnnlab.recurrence.stack import Stack
 from rnnlab.runs.metrics import Scalars
 from rnnlab.tasks.optimization import Optimization
+from rnnlab.tasks.trainer import callbacks_of
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -238,7 +241,7 @@ class Task(lightning.LightningModule):
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         if self.kernels is not None:
             return self.kernels.steps(self.trainer, self, batch, batch_idx)
-        how, optimizer = self.optimization, self.optimizers()
+        how, optimizer = self.optimization, cast(LightningOptimizer, self.optimizers())
         how.take_settings(self.trainer)
         share = 1.0
         if self.world is not None:
@@ -247,10 +250,10 @@ class Task(lightning.LightningModule):
         if self.world is not None:  # weighted by the share of rows: the sum over processes is the mean
             loss = of_rows * share
         if not self._micro_losses:
-            for callback in self.trainer.callbacks:  # type: ignore[attr-defined]
-                callback.on_before_zero_grad(self.trainer, self, optimizer)
+            for callback in callbacks_of(self.trainer):
+                callback.on_before_zero_grad(self.trainer, self, optimizer)  # type: ignore[arg-type]
             self.on_before_zero_grad(optimizer)  # type: ignore[arg-type]
-            optimizer.zero_grad()  # type: ignore[union-attr]
+            optimizer.zero_grad()
         self.manual_backward(loss / how.accumulate if how.accumulate > 1 else loss)
         self._micro_losses.append(loss.detach())
         if len(self._micro_losses) >= how.accumulate or self.trainer.is_last_batch:
@@ -259,15 +262,12 @@ class Task(lightning.LightningModule):
                 mean = torch.stack(self._micro_losses).mean()
             if self.world is not None:
                 mean = self.world.add_up(list(self.parameters()), mean)
-            measured: dict[str, Any] = {
-                "loss/train": mean,
-                "optim/lr": optimizer.param_groups[0]["lr"],  # type: ignore[union-attr]
-            }
-            optimizer.step()  # type: ignore[union-attr]
+            measured = {"loss/train": mean, "optim/lr": optimizer.param_groups[0]["lr"]}
+            optimizer.step()
             self._micro_losses.clear()
             measured["optim/grad_norm"] = self._grad_norm
             self.record(measured)
-            if (schedule := self._schedule("step")) is not None:
+            if (schedule := self.schedule_at("step")) is not None:
                 schedule.step()
         return of_rows
 
@@ -286,13 +286,13 @@ class Task(lightning.LightningModule):
     def on_train_epoch_end(self) -> None:
         if not self.trainer.is_last_batch:
             return  # max_steps ended the training inside this epoch: a resumed training is still in it
-        if (schedule := self._schedule("epoch")) is not None:
+        if (schedule := self.schedule_at("epoch")) is not None:
             schedule.step()
 
-    def _schedule(self, interval: str) -> Any:
+    def schedule_at(self, interval: Literal["step", "epoch", "validation"]) -> LRScheduler | None:
         """The schedule, if it advances at this interval. A subclass's `configure_optimizers` may have made none."""
         how = self.optimization
-        schedule = None if how.scheduler is None else self.lr_schedulers()
+        schedule = None if how.scheduler is None else cast(LRScheduler | None, self.lr_schedulers())
         return schedule if schedule is not None and how.interval_of(schedule) == interval else None
 
     # ------------------------------------------------------------------ prediction
@@ -395,7 +395,7 @@ class Task(lightning.LightningModule):
         self.announce(values)
         if not self.trainer.sanity_checking:
             self.record(values)
-            if (schedule := self._schedule("validation")) is not None:
+            if (schedule := self.schedule_at("validation")) is not None:
                 self.optimization.advance(schedule, values)
 
     def on_test_epoch_end(self) -> None:

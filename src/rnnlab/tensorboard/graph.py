@@ -8,6 +8,7 @@ import re
 from functools import cache
 from typing import Any, NamedTuple
 
+from lightning.pytorch import LightningModule
 from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.compat.proto.graph_pb2 import GraphDef
 from torch import nn
@@ -42,7 +43,7 @@ class Architecture(NamedTuple):
     loss: str
 
 
-def graph_record(task: Task) -> bytes | None:
+def graph_record(task: LightningModule) -> bytes | None:
     """An event file's record with a task's graph; None for models outside rnnlab."""
     found = architecture(task) if isinstance(task, Task) else None
     return None if found is None else _record(found)

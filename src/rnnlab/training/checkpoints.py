@@ -23,6 +23,7 @@ from rnnlab.runs.load import read_checkpoint
 from rnnlab.runs.metrics import as_logged
 from rnnlab.runs.run import Run
 from rnnlab.tasks.task import Task
+from rnnlab.tasks.trainer import callbacks_of
 from rnnlab.training import stock_checkpoints as stock
 from rnnlab.training.recorder import TRAINING, Recorder
 
@@ -103,8 +104,7 @@ class Measured(Callback):
     @staticmethod
     def of(trainer: Trainer) -> dict[str, torch.Tensor] | None:
         """The weights that the last validation measured; None in a Trainer without this callback."""
-        callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
-        return next((c.weights for c in callbacks if isinstance(c, Measured)), None)
+        return next((c.weights for c in callbacks_of(trainer) if isinstance(c, Measured)), None)
 
 
 class Checkpoints(Checkpoint):
@@ -355,8 +355,7 @@ def how_it_ended(trainer: Trainer) -> str:
     limits = ((trainer.max_steps, trainer.global_step), (trainer.max_epochs, epochs))
     if any(limit is not None and 0 <= limit <= done for limit, done in limits):
         return "early"
-    callbacks: list[Any] = trainer.callbacks  # type: ignore[attr-defined]
-    return "early" if any(map(_had_its_way, callbacks)) else "callback"
+    return "early" if any(map(_had_its_way, callbacks_of(trainer))) else "callback"
 
 
 def _had_its_way(callback: Any) -> bool:

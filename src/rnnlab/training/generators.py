@@ -13,6 +13,7 @@ from lightning.pytorch import Callback, LightningDataModule, LightningModule, Tr
 
 from rnnlab.runs import own_generators as own
 from rnnlab.runs.generators import EPOCH, MADE, TESTED, TRAINED, VALIDATED, States, restore, seed_all, states
+from rnnlab.tasks.trainer import callbacks_of
 from rnnlab.training.checkpoints import world_of
 from rnnlab.training.passes import Apart, in_order, seeded
 
@@ -163,8 +164,9 @@ class Generators(Callback):
 
     def on_train_start(self, trainer: Trainer, task: LightningModule) -> None:
         self.before = None
-        others: list[Any] = trainer.callbacks  # type: ignore[attr-defined]
-        callbacks = [c for c in others if not type(c).__module__.startswith(("rnnlab.", "lightning."))]
+        callbacks = [
+            c for c in callbacks_of(trainer) if not type(c).__module__.startswith(("rnnlab.", "lightning."))
+        ]
         self.own = own.own_generators({"model": task, "data": self.data, "callbacks": callbacks})
         held = [id(generator) for generator in self.own.values()]
         self.own |= {at: g for at, g in own.of_modules(self.modules).items() if id(g) not in held}

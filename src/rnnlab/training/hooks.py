@@ -8,6 +8,8 @@ from lightning.pytorch.callbacks import Checkpoint, EarlyStopping, ModelCheckpoi
 from lightning.pytorch.profilers import PassThroughProfiler
 from lightning.pytorch.utilities.model_helpers import is_overridden
 
+from rnnlab.tasks.trainer import callbacks_of
+
 # these read metrics and log none; after a batch they only look at the time or the step
 STOCK = (EarlyStopping, ModelCheckpoint, ModelSummary, Timer)
 
@@ -45,7 +47,7 @@ class Hooks:
         return self._found[hook]
 
     def _look_again(self) -> list[Callback]:
-        callbacks: list[Callback] = self.trainer.callbacks  # type: ignore[attr-defined]
+        callbacks = callbacks_of(self.trainer)
         if self._callbacks != callbacks:
             self._callbacks, self._found, self._kinds = list(callbacks), {}, {}
         return callbacks

@@ -21,6 +21,7 @@ from lightning.pytorch.utilities.model_helpers import is_overridden
 
 from rnnlab.data.loader import Loader
 from rnnlab.tasks.task import OVERRIDABLE, Task, redefined
+from rnnlab.tasks.trainer import callbacks_of, data_of
 from rnnlab.training.checkpoints import world_of
 from rnnlab.training.distributed import Together
 from rnnlab.training.hooks import Hooks, Unmeasured
@@ -137,13 +138,13 @@ class Loop(_FitLoop):
         if (every := trainer.val_check_batch) is not None and not math.isinf(every):
             across = trainer.check_val_every_n_epoch is None
             ahead.append(int(every) - (self.epoch_loop.total_batch_idx if across else done) % int(every))
-        for callback in trainer.callbacks:  # type: ignore[attr-defined]
+        for callback in callbacks_of(trainer):
             if isinstance(callback, ModelCheckpoint) and (n := callback._every_n_train_steps) > 0:
                 ahead.append(n - trainer.global_step % n)
         return min(ahead)
 
     def _between_batches(self) -> None:
-        for callback in self.trainer.callbacks:  # type: ignore[attr-defined]
+        for callback in callbacks_of(self.trainer):
             if (heard := getattr(callback, "between_batches", None)) is not None:
                 heard(self.trainer, self.trainer.lightning_module)
 
@@ -321,7 +322,7 @@ class Loop(_FitLoop):
             and not any(
                 is_overridden(hook, source)
                 for hook in TRANSFERS
-                for source in (task, trainer.datamodule)  # type: ignore[attr-defined]
+                for source in (task, data_of(trainer))
                 if source is not None
             )
         )

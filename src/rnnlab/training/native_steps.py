@@ -8,22 +8,25 @@ advanced by as many, so that `global_step`, loggers, schedules, checkpoints and 
 import time
 from collections.abc import Callable
 from operator import is_
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.core.optimizer import LightningOptimizer
 from lightning.pytorch.utilities.model_helpers import is_overridden
 from torch.optim.lr_scheduler import LambdaLR
 
 from rnnlab import native
 from rnnlab.data.loader import Loader
 from rnnlab.data.module import Split
+from rnnlab.data.windows import Windowed
 from rnnlab.native.engine import torch_in_one_thread
 from rnnlab.native.flat import Flat
 from rnnlab.native.sources import Pairs, Sequences, Source
 from rnnlab.native.spec import obstacle
 from rnnlab.runs.metrics import Scalars
 from rnnlab.tasks.task import Task
+from rnnlab.tasks.trainer import callbacks_of, data_of
 from rnnlab.training import schedules
 from rnnlab.training.checkpoints import Checkpoints
 from rnnlab.training.hooks import STOCK
@@ -37,8 +40,7 @@ PER_BATCH = ("on_train_batch_start", "on_train_batch_end")
 
 def optimizer_of(task: LightningModule) -> torch.optim.Optimizer:
     """The optimizer that a step of the task would take."""
-    found: Any = task.optimizers()
-    return found.optimizer
+    return cast(LightningOptimizer, task.optimizers()).optimizer
 
 
 def other_options(optimizer: torch.optim.Optimizer) -> dict[str, Any]:
@@ -79,11 +81,11 @@ class Kernels(Callback):
         assert isinstance(loader, Loader)
         self.loader = loader
         self.fetch = loader.fetch
-        data: Any = trainer.datamodule  # type: ignore[attr-defined]
+        data = data_of(trainer)
         if code_of(loader.fetch) is not code_of(data.loader("train", shuffle=True).fetch):
             raise refusal(task.stack, "the loader fetches other batches than the data's own")
         self.source = data.native_source("train")
-        if getattr(data, "per_window", None) is not None:
+        if isinstance(data, Windowed) and data.per_window is not None:
             self.copied = data.series, data.series.clone()
         self.build(trainer, task)
         task.kernels = self
@@ -115,9 +117,9 @@ class Kernels(Callback):
 
     def listen(self, trainer: Trainer) -> None:
         """Finds the callbacks that want to see batches or gradients."""
-        self.callbacks = list(trainer.callbacks)  # type: ignore[attr-defined]
+        self.callbacks = list(callbacks_of(trainer))
         self.batches_are_seen = any(asks(c, PER_BATCH) for c in self.callbacks)
-        others: list[Any] = [trainer.lightning_module, *self.callbacks, *trainer.loggers, trainer.datamodule]  # type: ignore[attr-defined]
+        others = [trainer.lightning_module, *self.callbacks, *trainer.loggers, data_of(trainer)]
         self.undisturbed = self.looked and all(
             type(one).__module__.startswith("rnnlab.") or type(one) in STOCK for one in others
         )
@@ -131,7 +133,7 @@ class Kernels(Callback):
     def copy_again(self, trainer: Trainer) -> None:
         """Makes the source anew where it is a copy of a series that a callback has edited in place since."""
         if self.copied is not None and not same_bits(*self.copied):
-            data: Any = trainer.datamodule  # type: ignore[attr-defined]
+            data = data_of(trainer)
             self.copied = self.copied[0], self.copied[0].clone()
             self.source = self.program.source = data.native_source("train")
 
@@ -164,7 +166,7 @@ class Kernels(Callback):
         `batch` is the first of these batches, perhaps edited by callbacks. Raises UserError before a step that would
         ignore a change that was made through torch.
         """
-        if self.callbacks != trainer.callbacks:  # type: ignore[attr-defined]
+        if self.callbacks != callbacks_of(trainer):
             self.listen(trainer)
         if not self.undisturbed:
             task.optimization.take_settings(trainer)
@@ -304,7 +306,7 @@ class Kernels(Callback):
         """
         group = optimizer.param_groups[0]
         optimizer._opt_called = True  # type: ignore[attr-defined]  # else torch warns of a schedule without steps
-        scheduler: Any = task._schedule("step")
+        scheduler = task.schedule_at("step")
         if scheduler is None:
             return [float(group["lr"])] * n
         if type(scheduler) is LambdaLR and scheduler.lr_lambdas[0].__module__ == schedules.__name__:
@@ -387,7 +389,7 @@ class Kernels(Callback):
         self, trainer: Trainer, task: Task, loader: Loader, split: Split, limit: int
     ) -> native.Part | None:
         """The first `limit` batches as the kernels read them; None where they cannot."""
-        data: Any = trainer.datamodule  # type: ignore[attr-defined]
+        data = data_of(trainer)
         own = type(data).__module__.startswith("rnnlab.data.")
         if not own or (scale := task.scoring()) is None:
             return None

@@ -12,6 +12,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 
 from rnnlab.errors import RunFailed
 from rnnlab.runs.metrics import Scalars
+from rnnlab.tasks.trainer import callbacks_of
 from rnnlab.training import stock_loggers
 from rnnlab.training.loggers import RunLogger, log
 
@@ -86,7 +87,7 @@ class Recorder(Callback):
 
     def on_train_epoch_end(self, trainer: Trainer, task: LightningModule) -> None:
         """Provides the mean of the epoch's training losses to callbacks that monitor it; Lightning calls them later."""
-        if any(getattr(callback, "monitor", None) == TRAINING for callback in trainer.callbacks):  # type: ignore[attr-defined]
+        if any(getattr(callback, "monitor", None) == TRAINING for callback in callbacks_of(trainer)):
             self.take(trainer, task)
             total, n = self.since
             if n:

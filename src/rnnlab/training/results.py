@@ -11,6 +11,7 @@ from rnnlab.data.loader import Loader
 from rnnlab.data.module import SPLITS
 from rnnlab.tasks.evaluation import evaluate
 from rnnlab.tasks.task import Task
+from rnnlab.tasks.trainer import callbacks_of
 from rnnlab.training.checkpoints import world_of
 from rnnlab.training.generators import gives
 from rnnlab.training.hooks import Hooks
@@ -43,7 +44,7 @@ def assess(
     limit = trainer.limit_test_batches  # 1 is one batch, 1.0 all
     unheard = limit == 1.0 and isinstance(limit, float) and trainer.fit_loop.own and not heard  # type: ignore[attr-defined]
     if isinstance(task, Task) and isinstance(test, Loader) and unheard:
-        kernels = next((c for c in trainer.callbacks if isinstance(c, Kernels)), None)  # type: ignore[attr-defined]
+        kernels = next((c for c in callbacks_of(trainer) if isinstance(c, Kernels)), None)
         if kernels is not None and kernels.score(trainer, task, test, "test", len(test)):
             loss, metrics = task.evaluation_metrics()
             results["test"] = {"loss": loss} | metrics

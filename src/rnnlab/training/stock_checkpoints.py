@@ -14,6 +14,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 
 from rnnlab.errors import UserError
 from rnnlab.runs.load import read_checkpoint
+from rnnlab.tasks.trainer import callbacks_of
 
 OF_RUN = "run"  # key of every checkpoint: the name of the run's folder
 # attributes that Lightning does not save
@@ -53,7 +54,7 @@ def recall(trainer: Trainer, run: str, remembered: dict[str, dict[str, Any]], re
 
 
 def callbacks(trainer: Trainer) -> list[ModelCheckpoint]:
-    return [c for c in trainer.callbacks if isinstance(c, ModelCheckpoint)]  # type: ignore[attr-defined]
+    return [c for c in callbacks_of(trainer) if isinstance(c, ModelCheckpoint)]
 
 
 def paths(callback: ModelCheckpoint) -> Iterator[Any]:

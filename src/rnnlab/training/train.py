@@ -26,6 +26,7 @@ from rnnlab.runs.run import Run, now
 from rnnlab.runs.run_path import Place, place, with_existing_folder
 from rnnlab.runs.sources import foreign_targets, why_stale
 from rnnlab.tasks.task import Task
+from rnnlab.tasks.trainer import callbacks_of
 from rnnlab.training import accelerator, distributed, preflight, trackers
 from rnnlab.training.assembly import engine_of, make_task, make_trainer
 from rnnlab.training.checkpoints import Checkpoints, is_fast_dev_run
@@ -261,7 +262,7 @@ def train_config(
                 logger.end(about, results, seconds)
             run.update(status=status, why=why, ended=now(), seconds=seconds, results=results)
         if display.figures and status in ENDED and not is_fast_dev_run(trainer):
-            for callback in trainer.callbacks:  # type: ignore[attr-defined]
+            for callback in callbacks_of(trainer):
                 if (draw_run := getattr(callback, "draw_run", None)) is not None:
                     try:
                         draw_run(run, task, data)
