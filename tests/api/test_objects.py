@@ -983,6 +983,17 @@ def test_an_imported_class_whose_method_was_replaced_is_refused(tmp_path, monkey
         rnnlab.train("experiment=sine", cell=kind)
 
 
+def test_an_imported_class_with_a_decorator_of_another_module_is_recorded(tmp_path, monkeypatch):
+    (tmp_path / "decorators.py").write_text(
+        "def loud(f):\n    def called(*a):\n        return f(*a)\n    return called\n"
+    )
+    (tmp_path / "decorated.py").write_text(
+        "import decorators\nclass Loud:\n    @decorators.loud\n    def step(self):\n        return 1\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    assert target_of(importlib.import_module("decorated").Loud) == "decorated.Loud"
+
+
 def test_two_callbacks_of_one_class_with_one_place_for_their_states_cost_a_line(tmp_path):
     class Count(Callback):
         def state_dict(self):

@@ -61,7 +61,9 @@ def patched(kind: type) -> str:
     if others:
         with suppress(OSError, TypeError, SyntaxError):
             [written] = ast.parse(textwrap.dedent(inspect.getsource(kind))).body
-            defined = [one.name for one in getattr(written, "body", ()) if isinstance(one, ast.FunctionDef)]
+            methods = [one for one in getattr(written, "body", ()) if isinstance(one, ast.FunctionDef)]
+            # a decorator may give a function of its own module
+            defined = [one.name for one in methods if not one.decorator_list]
             return next((name for name in others if name in defined), "")
     return ""
 
