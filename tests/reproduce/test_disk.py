@@ -105,7 +105,7 @@ def at_step(step: int, do) -> None:
     """From here on in this process, every training does `do(run)` before its batch behind `step`."""
     from lightning.pytorch import Callback
 
-    import rnnlab.training.train as training
+    import rnnlab.training.stages as training
 
     class Do(Callback):
         patient = True

@@ -62,7 +62,7 @@ def test_hyperparameters_are_what_was_asked_with_types_and_seeds_share_a_group(s
 def test_a_stopped_run_has_no_end_and_one_that_goes_on_is_opened_once(small, monkeypatch):
     from stopping import StopAt
 
-    import rnnlab.training.train as training
+    import rnnlab.training.stages as training
 
     make = training.make_trainer
     asked = ("trainer.max_epochs=5", "callbacks=inspect", "callbacks.memory.every=1")

@@ -17,7 +17,7 @@ from rnnlab.training.resumption import checkpoint_of
 @pytest.fixture
 def interrupted(small, tmp_path, monkeypatch):
     """A run stopped by a signal at a step, and the same run gone on with; the stopping callback is no config's."""
-    import rnnlab.training.train as training
+    import rnnlab.training.stages as training
 
     make = training.make_trainer
 
@@ -188,7 +188,7 @@ def test_who_fails_to_go_on_loses_nothing_of_what_was_learned(small, monkeypatch
 
     def by_itself():
         with monkeypatch.context() as today:
-            today.setattr("rnnlab.training.train.make_trainer", refused)
+            today.setattr("rnnlab.training.stages.make_trainer", refused)
             with pytest.raises(UserError, match="today"):
                 small()
 

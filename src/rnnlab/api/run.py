@@ -235,6 +235,11 @@ class Board:
         ]
         return [*self.board.notes, *([table(self.board)] if self.rows else []), *others[:5]]
 
+    def __repr__(self) -> str:
+        from rnnlab.terminal.console import text
+
+        return text(*self.lines(), width=120)
+
     def _repr_html_(self) -> str:
         from rnnlab.terminal.console import html
 

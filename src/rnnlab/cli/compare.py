@@ -90,18 +90,28 @@ def main(argv: list[str]) -> None:
             or "nothing but the seed"
         )
         raise UserError(f"give one KEY, or two or more KEY=VALUE; these runs differ in {swept}")
-    found = comparison.compare(board, sides, keys, asked.metric)
+    also = comparison.apart(board, sides, keys)
+    found = comparison.compare(board, sides, [*keys, *also], asked.metric)
 
     console.print(found.caption(), soft_wrap=True)
+    if also:
+        console.print(f"Each side has values of its own of {', '.join(also)}.", soft_wrap=True)
     if board.others:
         n = len(board.others)
         console.print(f"{counted(n, 'run')} without a result {'is' if n == 1 else 'are'} left out.")
+    heads, lines = found.heads(), [[one_line(cell) for cell in line] for line in found.lines()]
+    below = []  # names and verdicts, where a terminal is too narrow for them
+    if sum(max(map(len, column)) + 2 for column in zip(heads, *lines, strict=True)) > console.width:
+        below = [f"{i}  {line[0]} against {line[1]}: {line[-1]}" for i, line in enumerate(lines, 1)]
+        heads, lines = ["", *heads[2:-1]], [[str(i), *line[2:-1]] for i, line in enumerate(lines, 1)]
     table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0), pad_edge=False)
-    for i, head in enumerate(found.heads()):
-        table.add_column(head, justify="left" if i < 2 or not head else "right")
-    for line, difference in zip(found.lines(), found.differences, strict=True):
-        table.add_row(*map(one_line, line), style="bold" if difference.decided else "")
+    for head in heads:
+        table.add_column(head, justify="left" if head in ("first", "second", "") else "right")
+    for line, difference in zip(lines, found.differences, strict=True):
+        table.add_row(*line, style="bold" if difference.decided else "")
     console.print(table)
+    for said in below:
+        console.print(said, soft_wrap=True)
     if asked.json:
         write_json(place(Path(asked.json)), as_json(found))
     write_tables(asked, found.heads(), found.lines(), [d.decided for d in found.differences], found.caption())

@@ -65,6 +65,8 @@ class Difference(NamedTuple):
     def verdict(self) -> str:
         if self.test.n < 2:
             return "one pair says nothing"
+        if not self.test.mean and not self.test.std:
+            return "the same score in every pair"
         if self.decided:
             return f"{self.first if self.better > 0.5 else self.second} is better"
         needed = self.test.needed(self.level)
@@ -113,7 +115,8 @@ class Comparison(NamedTuple):
             f"val/{self.metric.removeprefix('metric/')}" if self.metric.startswith("metric/") else self.metric
         )
         over = f"{self.fewest} to {self.settings}" if self.fewest < self.settings else f"{self.settings}"
-        mean = f", each a mean over {over} other settings" if self.settings > 1 else ""
+        kind = "geometric mean" if self.effect == "ratio" else "mean"
+        mean = f", each a {kind} over {over} other settings" if self.settings > 1 else ""
         effect = (
             "ratio of the first to the second" if self.effect == "ratio" else "the first minus the second"
         )
@@ -167,6 +170,23 @@ def by_folder(board: Leaderboard, names: dict[str, str]) -> tuple[list[Side], li
     values = [{k: {str(r.parameters.get(k)) for r in rows} for k in _keys(board)} for rows in sides.values()]
     keys = [k for k in _keys(board) if not set.intersection(*(v[k] for v in values))]
     return [Side(name, rows) for name, rows in sides.items()], keys
+
+
+def apart(board: Leaderboard, sides: Sequence[Side], keys: Sequence[str]) -> list[str]:
+    """Other keys of which no two sides share a value, such as the hidden sizes that model.equal has chosen: they belong
+    to the sides, and are no other settings.
+    """
+    found = []
+    for key in _keys(board):
+        values = [{repr(row.parameters.get(key)) for row in side.rows} for side in sides]
+        of_a_key = any(key.startswith(f"{one}.") for one in keys)  # an argument of a compared class
+        if (
+            key not in keys
+            and not of_a_key
+            and all(a.isdisjoint(b) for a, b in itertools.combinations(values, 2))
+        ):
+            found.append(key)
+    return found
 
 
 def full_key(board: Leaderboard, key: str) -> str:

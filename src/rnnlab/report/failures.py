@@ -27,7 +27,7 @@ class Reason(NamedTuple):
 
     @property
     def said(self) -> str:
-        return f"{self.why}  (of one of them)" if self.several else self.why
+        return f"one of them: {self.why}" if self.several else self.why
 
 
 def reasons(board: Leaderboard, entries: Sequence[Entry] | None = None) -> list[Reason]:

@@ -21,6 +21,7 @@ from rnnlab.report.row import Row, over_origins, tell_apart
 from rnnlab.runs.config_diff import config_diffs
 from rnnlab.runs.record import ENDED
 from rnnlab.runs.run import Run, Say, legible, runs, silently
+from rnnlab.runs.sources import foreign_targets
 
 
 @dataclass
@@ -161,7 +162,11 @@ def leaderboard(
             row.entries = row.entries[row.entries.index(sound[0]) :]
             row.config, row.lacking = sound[1], lacking[row.entries[0].group]
             found.append(row)
-    for row, parameters in zip(found, config_diffs([row.config for row in found]), strict=True):
+    # settings in which only runs without a result differ are named, too: they tell what the best one is
+    shown = {row.entries[0].group for row in found}
+    unshown = [of_group[0] for group, of_group in lacking.items() if group not in shown]
+    configs = [row.config for row in found] + [config for _, config in legible(unshown, config_of, silently)]
+    for row, parameters in zip(found, config_diffs(configs), strict=False):
         row.parameters = parameters
     found = over_origins(found)
     _drop_what_follows(found)
@@ -169,7 +174,7 @@ def leaderboard(
         row.sized = any("model.cell" in one.parameters for one in found)
     tell_apart(found)
     metric, mode, notes = ranked(found, mode or (found[0].config.get("mode", "min") if found else "min"))
-    notes += copies + _mixed(found)
+    notes += copies + _mixed(found) + _of_other_code(found)
     if len({row.group for row in found}) > 1:
         notes.append(several_targets(found))
     if any(row.origins for row in found):
@@ -207,6 +212,29 @@ def _mixed(rows: Sequence[Row]) -> list[str]:
             lines.append(
                 f"{row.label}: its runs have read different contents of {', '.join(changed)}, so their mean is of "
                 "different data; sweep.stale=rerun trains the older ones again."
+            )
+    return lines
+
+
+def _of_other_code(rows: Sequence[Row]) -> list[str]:
+    """Lines about a user's own modules that have changed between the runs of the table."""
+    seen: dict[str, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))  # {module: {hash: labels}}
+    for row in rows:
+        if not foreign_targets(row.config):
+            continue
+        for _, manifest in legible(row.entries, lambda entry: Run(entry.folder).manifest, silently):
+            code = manifest.get("sources", {}) | manifest.get("syntax", {}) | manifest.get("imports", {})
+            for module in code.keys() - {"rnnlab", "torch"}:
+                seen[module][code[module]].add(row.label)
+    lines = []
+    for module, by_hash in sorted(seen.items()):
+        if len(by_hash) > 1:
+            mixed = set.intersection(*by_hash.values())
+            what = "their mean is of both" if mixed else "their scores may differ for this reason alone"
+            where = f"{', '.join(sorted(mixed))}: its" if mixed else "These"
+            lines.append(
+                f"{where} runs were trained before and after {module} changed, so {what}; sweep.stale=rerun trains the "
+                "older ones again."
             )
     return lines
 

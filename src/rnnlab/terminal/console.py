@@ -53,6 +53,14 @@ class Console(rich.console.Console):  # noqa: TID251
             yield segment if segment.control else segment._replace(text=clean(segment.text))
 
 
+def text(*renderables: Any, width: int = WIDTH) -> str:
+    """Plain text of `renderables`, one below the other, as a terminal without colours shows them."""
+    console = Console(file=(written := io.StringIO()), width=width, force_terminal=False, color_system=None)
+    for one in renderables:
+        console.print(one, soft_wrap=isinstance(one, str))
+    return written.getvalue().rstrip("\n")
+
+
 def html(*renderables: Any, width: int = WIDTH) -> str:
     """HTML of `renderables`, one below the other, as `Console.print` shows them."""
     console = Console(record=True, file=io.StringIO(), width=width, force_terminal=False)
