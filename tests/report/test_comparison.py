@@ -20,7 +20,7 @@ from rnnlab.runs.run import Run, runs
 TRIALS = 400
 
 
-def board_of(scores, data=lambda cell: {}):
+def board_entries(scores):
     """Of {(cell, layers, seed): mse}, without files."""
     entries = []
     for (cell, layers, seed), mse in scores.items():
@@ -42,7 +42,11 @@ def board_of(scores, data=lambda cell: {}):
             "config": [cell, layers],
         }
         entries.append(Entry(Path(f"{cell}{layers}+seed-{seed}-0"), record))
-    return leaderboard(entries, "min", lambda e: {
+    return entries
+
+
+def board_of(scores, data=lambda cell: {}):
+    return leaderboard(board_entries(scores), "min", lambda e: {
         "mode": "min", "data": data(e.record["config"][0]),
         "model": {"cell": e.record["config"][0], "num_layers": e.record["config"][1], "loss": "mse"}})  # fmt: skip
 
@@ -75,6 +79,29 @@ def test_pairs_are_of_one_seed_and_the_other_settings_are_averaged():
     assert same.differences[0].effect == d.effect
     tested = compare(board, *by_key(board, "model.cell"), "test/mse")
     assert tested.metric == "test/mse" and tested.differences[0].effect == pytest.approx(d.effect)
+
+
+def test_sizes_that_only_one_side_has_are_no_other_settings():
+    """Those of model.equal: each cell has sizes of its own, and layers in common."""
+    scores, sizes = drawn(1, 0.5), {("gru", 1): 10, ("gru", 2): 6, ("elman", 1): 19, ("elman", 2): 11}
+
+    def config(entry):
+        cell, layers = entry.record["config"]
+        model = {"cell": cell, "num_layers": layers, "hidden_size": sizes[cell, layers]}
+        return {"mode": "min", "data": {}, "model": model}
+
+    sized = leaderboard(board_entries(scores), "min", config)
+    board = board_of(scores)
+    same, apart = (compare(one, *by_key(one, "cell")) for one in (board, sized))
+    assert apart.differences == same.differences and (same.apart, apart.apart) == ([], ["model.hidden_size"])
+    halves = compare(sized, *by_conditions(sized, ["cell=gru,num_layers=1", "cell=elman,num_layers=1"]))
+    assert halves.apart == ["model.hidden_size"] and halves.differences[0].test.n == 5
+
+
+def test_equal_scores_are_called_equal():
+    board = board_of({(cell, 1, seed): 1.0 + seed for cell in ("gru", "elman") for seed in range(3)})
+    (d,) = compare(board, *by_key(board, "cell")).differences
+    assert d.verdict == "the same score in every pair"
 
 
 def test_the_interval_of_a_ratio_covers_it_as_often_as_it_says():
@@ -159,9 +186,9 @@ def test_the_caption_says_where_a_seed_lacks_some_of_the_settings():
         board = board_of(scores)
         return compare(board, *by_key(board, "cell")).caption()
 
-    assert "each a mean over 2 other settings" in caption()
+    assert "each a geometric mean over 2 other settings" in caption()
     del scores["gru", 2, 3]
-    assert "each a mean over 1 to 2 other settings" in caption()
+    assert "each a geometric mean over 1 to 2 other settings" in caption()
 
 
 def test_a_configuration_of_two_experiments_is_on_both_sides(tmp_path):

@@ -270,3 +270,44 @@ def test_a_page_puts_nothing_of_several_targets_into_one_order(tmp_path):
     assert "6 of 16 configurations. They are the best of each" in page and "The best 6" not in page
     pictures = page.partition("<h2>Parameters")[2].partition("<h2>Runs")[0]
     assert "data.horizon" in pictures and "model.hidden_size" not in pictures
+
+
+def test_a_setting_in_which_only_a_run_without_a_result_differs_is_named(experiment):
+    """Else nobody sees what the only value that worked is."""
+    for run in list(runs(experiment)):
+        if run.record["status"] == "finished" and run.config["model"]["hidden_size"] != 64:
+            shutil.rmtree(run.folder)
+    assert [row.label for row in of_experiment(experiment).rows] == ["hidden_size=64"]
+
+
+@pytest.mark.parametrize(
+    ("hashes", "line"),
+    [
+        (["a", "b"], "x: its runs were trained before and after mine changed, so their mean is of both; "),
+        (["a", "a"], None),
+    ],
+)
+def test_a_mean_over_runs_of_two_versions_of_a_users_code_is_named(tmp_path, hashes, line):
+    for seed, digest in enumerate(hashes):
+        run = finished(tmp_path, "x", seed, {}, {"loss/val": 1.0})
+        run.write_manifest({"sources": {"rnnlab": f"r{seed}", "torch": "2", "mine": f"bytes {seed}"},
+                            "syntax": {"mine": digest}})  # fmt: skip
+    said = [note for note in of_experiment(tmp_path).notes if "mine" in note]
+    assert [note.partition("sweep.stale")[0] for note in said] == ([line] if line else [])
+
+
+def test_rows_of_two_versions_of_a_users_code_are_named(tmp_path):
+    for name, digest in (("x", "a"), ("y", "b")):
+        run = finished(
+            tmp_path, name, 0, {}, {"loss/val": 1.0}, model={"width": len(name + digest) + ord(name)}
+        )
+        run.write_manifest({"sources": {"mine": digest}})
+    (said,) = [note for note in of_experiment(tmp_path).notes if "mine" in note]
+    assert said.startswith(
+        "These runs were trained before and after mine changed, so their scores may differ for"
+    )
+
+
+def test_a_board_is_printed_as_a_table(experiment):
+    said = repr(rnnlab.runs(experiment).leaderboard)
+    assert "hidden_size=64" in said and "persistence" in said and "\x1b" not in said

@@ -90,12 +90,11 @@ def main(argv: list[str]) -> None:
             or "nothing but the seed"
         )
         raise UserError(f"give one KEY, or two or more KEY=VALUE; these runs differ in {swept}")
-    also = comparison.apart(board, sides, keys)
-    found = comparison.compare(board, sides, [*keys, *also], asked.metric)
+    found = comparison.compare(board, sides, keys, asked.metric)
 
     console.print(found.caption(), soft_wrap=True)
-    if also:
-        console.print(f"Each side has values of its own of {', '.join(also)}.", soft_wrap=True)
+    if found.apart:
+        console.print(f"Each side has values of its own of {', '.join(found.apart)}.", soft_wrap=True)
     if board.others:
         n = len(board.others)
         console.print(f"{counted(n, 'run')} without a result {'is' if n == 1 else 'are'} left out.")

@@ -81,6 +81,7 @@ class Comparison(NamedTuple):
     settings: int  # the largest number of other settings over which a pair is averaged
     differences: list[Difference]
     fewest: int = 1  # the smallest such number: a seed may lack some settings
+    apart: Sequence[str] = ()  # keys of which each side has values of its own, see `apart`
 
     @property
     def effect(self) -> str:
@@ -250,7 +251,8 @@ def compare(board: Leaderboard, sides: list[Side], keys: Sequence[str], metric: 
     if not metric and not board.compares:
         raise UserError(f"{board.notes[0]} --metric names another score")
     metric = metric or board.metric
-    blocks = [_blocks(side, keys, board, metric) for side in sides]
+    also = apart(board, sides, keys)
+    blocks = [_blocks(side, [*keys, *also], board, metric) for side in sides]
     lower = less_is_better(metric, board)
     # where more is better, scores are compared as they are: a difference of logits is hard to interpret
     scale = scale_of(np.array([v for one in blocks for v, _ in one.values()]), False) if lower else PLAIN
@@ -282,7 +284,7 @@ def compare(board: Leaderboard, sides: list[Side], keys: Sequence[str], metric: 
     found = [Difference(sides[a].name, sides[b].name, test, p, wins, scale, level, lower)
              for (a, b, test, wins), p in zip(tests, ps, strict=True)]  # fmt: skip
     unit = units.pop() if len(units) == 1 else "pair"
-    return Comparison(metric, unit, max(settings), found, min(settings))
+    return Comparison(metric, unit, max(settings), found, min(settings), also)
 
 
 def less_is_better(metric: str, board: Leaderboard) -> bool:
