@@ -252,7 +252,7 @@ def test_runs_without_a_result_are_named_as_the_others_and_each_reason_stands_on
     linked = [words for _, tag, about, words in page.parts if tag == "a"]
     assert linked.count("lr=30") == 5 and linked.count("lr=5") == 1 and not any("lr-" in w for w in linked)
     said = capsys.readouterr().out
-    assert said.count("Diverged") == 1 and "7 runs failed: Diverged: the loss is" in said
+    assert said.count("Diverged") == 1 and "7 runs failed, one of them: Diverged: the loss is" in said
     assert "lr=30  seeds 0, 1, 2, 3, 4  " in said and "3 of 5, 2 failed" in said
 
 

@@ -70,7 +70,7 @@ def main(argv: list[str]) -> None:
     limit = max(1, asked.rows // 4)
     found_none = reasons(board, [entry for entry in board.others if entry.record.get("status") != "pruned"])
     for reason in found_none[:limit]:
-        console.print(f"{reason.counted}: {reason.said}".rstrip(": "), soft_wrap=True)
+        console.print(f"{reason.counted}: {reason.why}".rstrip(": "), soft_wrap=True)
         for label, entries in [*reason.configurations.items()][:limit]:
             seeds = ", ".join(entry.seed for entry in entries)
             console.print(

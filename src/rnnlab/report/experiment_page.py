@@ -197,7 +197,7 @@ def _reasons(board: Leaderboard, link: Link) -> str:
         listed = f"<ul>{which}</ul>"
         if count > 4:
             listed = f"<details><summary>{count:,} configurations</summary>{listed}</details>"
-        said = f"<b>{escape(reason.counted)}</b>{': ' if reason.said else ''}{escape(reason.said)}"
+        said = f"<b>{escape(reason.counted)}</b>{': ' if reason.why else ''}{escape(reason.why)}"
         parts.append(f"<div class=reason>{said}{listed}</div>")
     return "<h2>Without a result</h2>" + "".join(parts) if parts else ""
 

@@ -23,11 +23,7 @@ class Reason(NamedTuple):
     @property
     def counted(self) -> str:
         n = len(self.entries)
-        return f"{n:,} run{'s' * (n != 1)} {self.status}"
-
-    @property
-    def said(self) -> str:
-        return f"one of them: {self.why}" if self.several else self.why
+        return f"{n:,} run{'s' * (n != 1)} {self.status}{', one of them' * self.several}"
 
 
 def reasons(board: Leaderboard, entries: Sequence[Entry] | None = None) -> list[Reason]:
