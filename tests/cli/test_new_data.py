@@ -124,3 +124,21 @@ def test_a_variable_of_the_environment_is_read_as_in_a_training(series, tmp_path
         series.evaluate("data.path=${oc.env:GONE}")
     with pytest.raises(UserError, match=r"^data\.path=\$\{seed\}\.csv: Interpolation key 'seed' not found$"):
         series.evaluate("data.path=${seed}.csv")
+
+
+def test_a_file_of_the_runs_own_among_others_and_another_text_of_validation_are_named(
+    tmp_path, recwarn, capsys
+):
+    for name, line in (("a", "home did a cage "), ("b", "a cage did home ")):
+        (tmp_path / f"{name}.txt").write_text(line * 60)
+    run = rnnlab.train("data=chars", f"data.path=[{tmp_path / 'a.txt'},{tmp_path / 'b.txt'}]", "data.segment=8",
+                       "data.batch_size=4", "model.hidden_size=4", "trainer.max_epochs=1", "trainer.accelerator=cpu",
+                       "logger=none", "callbacks=none", f"paths.outputs={tmp_path}", quiet=True)  # fmt: skip
+    capsys.readouterr()
+    assert run.evaluate(f"data.path={tmp_path / 'b.txt'}").split == "all"
+    assert "data.path: 1 file of these the run has read, in its training, too" in capsys.readouterr().err
+    assert run.evaluate(f"data.val_path={tmp_path / 'b.txt'}").split == "test"
+    assert (
+        "the test part of the run's own text is scored; --split val scores data.val_path"
+        in capsys.readouterr().err
+    )

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from rnnlab.cli import main
 from rnnlab.config import check, compose
 from rnnlab.errors import UserError
 
@@ -342,3 +343,19 @@ def test_a_logger_whose_package_is_not_there_is_refused_before_anything_is_train
     (tmp_path / name / "__init__.py").touch()
     importlib.invalidate_caches()
     assert check(compose([f"logger={name}"]))["logger"]
+
+
+@pytest.mark.parametrize("command", [["train"], ["train", "-m"]])
+def test_a_hidden_size_beside_model_equal_is_refused(command, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    said = "model.hidden_size: model.equal chooses it; leave one of the two out"
+    asked = ["experiment=sine", "model.equal=parameters:400", "model.hidden_size=8"]
+    assert main([*command, *asked]) == 2 and said in "".join(capsys.readouterr())
+    assert not (tmp_path / "outputs").exists()
+
+
+def test_two_ways_to_say_when_to_validate_are_refused(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    asked = ["experiment=sine", "trainer.val_check_interval=1", "trainer.val_every_n_steps=5"]
+    assert main(["train", *asked]) == 2
+    assert "leave one of the two out, or set trainer.val_check_interval=null" in capsys.readouterr().err

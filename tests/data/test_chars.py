@@ -148,6 +148,10 @@ def test_a_trained_vocabulary_can_be_taken(write):
         stranger.setup()
     with pytest.raises(UserError, match="was not trained with it"):
         Chars(unknown="replace").with_spec(trained.spec)
+    with pytest.raises(
+        UserError, match=r"outside the model's vocabulary: .* data\.unknown=skip leaves them out$"
+    ):
+        stranger.with_spec(trained.spec).setup()
 
 
 def test_limit_takes_the_first_characters(write):

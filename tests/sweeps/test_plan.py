@@ -278,7 +278,9 @@ def test_grammar_choices_ranges_intervals_and_pairs():
     ]
     with pytest.raises(UserError, match="a has 2, b has 3"):
         values("a=1,2", "b=1,2,3", zipped=[["a", "b"]])
-    with pytest.raises(UserError, match=r"lrr is not swept\. Did you mean lr"):
+    with pytest.raises(
+        UserError, match=r"lrr is not swept; give it values, as in lrr=A,B\. Did you mean lr\?$"
+    ):
         values("lr=1,2", "b=1,2", zipped=[["lrr", "b"]])
     with pytest.raises(UserError, match="b is in two lists"):
         values("a=1,2", "b=1,2", "c=1,2", zipped=[["a", "b"], ["b", "c"]])

@@ -164,6 +164,8 @@ def test_a_stale_run_is_reported_and_trained_again_where_asked(whole, multirun):
     assert "1 run that finished is stale (rnnlab has changed)" in reported.out
     assert (run.record["started"], other.record["started"]) == made
     again = multirun(*words(folder, *GRID, "sweep.stale=rerun"))
+    assert "1 finished, stale and trained again (sweep.stale=rerun)" in again.out
+    assert "sweep.stale=rerun trains again" not in again.out
     assert "\n1 run trained" in again.out
     assert run.manifest["sources"]["rnnlab"][:3] != "old" and other.record["started"] == made[1]
     assert content(run) == kept

@@ -53,7 +53,7 @@ def test_ids_of_any_whole_type_are_read_and_those_out_of_range_are_named(dtype):
         {"kind": "labelled", "vocab_size": 5, "classes": 2}, hidden_size=3, cell="gru"
     ).eval()
     for task in (text, labelled):
-        ids = torch.tensor([[0, 4, 2]])
+        ids = torch.tensor([[1, 4, 2]])
         assert torch.equal(task.predict_given(ids.to(dtype)), task.predict_given(ids))
         with pytest.raises(UserError, match=r"x must be .* from 0 to 4, and holds 0 to 5"):
             task.predict_given(torch.tensor([[0, 5, 2]]).to(dtype))
@@ -79,3 +79,16 @@ def test_windows_that_leave_no_differences_are_refused(mode, least):
         UserError, match=rf"x has {least - 1} steps; the run's data.scaling={mode} needs more than"
     ):
         task.predict_given(torch.ones(1, least - 1, 1))
+
+
+def test_zeros_at_the_end_of_a_row_of_tokens_are_padding():
+    torch.manual_seed(0)
+    task = Classifier({"kind": "labelled", "vocab_size": 9, "classes": 3}, hidden_size=3, cell="gru").eval()
+    padded = task.predict_given(torch.tensor([[5, 6, 7], [3, 0, 0]]))
+    assert torch.equal(padded[:1], task.predict_given(torch.tensor([[5, 6, 7]])))
+    torch.testing.assert_close(padded[1:], task.predict_given(torch.tensor([[3]])))
+    for row in ([5, 0, 7], [0, 0, 0], [0, 5, 7]):
+        with pytest.raises(
+            UserError, match=r"^predict: token 0 is padding; it stands at the end of a row only"
+        ):
+            task.predict_given(torch.tensor([row]))

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
-from rnnlab.errors import UserError, nearest, warn
+from rnnlab.errors import UserError, counted, nearest, warn
 from rnnlab.runs.data import changed, refuse_given
 from rnnlab.runs.run import Run
 from rnnlab.runs.sources import changed_code, files, foreign_targets, sources
@@ -37,6 +37,8 @@ def is_new(run: Run, overrides: Sequence[str]) -> bool:
     before = [v for k, v in run.manifest.get("files", {}).items() if k == at or k.startswith(f"{at}.")]
     now = [*files({"data": {"path": theirs.get("path")}}).values()]
     if before or now:
+        if now and sorted(before) != sorted(now) and (known := set(now) & set(before)):
+            warn(f"data.path: {counted(len(known), 'file')} of these the run has read, in its training, too")
         return sorted(before) != sorted(now)
     return any(ours.get(key) != theirs.get(key) for key in ("path", "corpus"))
 
@@ -68,6 +70,8 @@ def part(
         warn(
             f"the data named is that of the run: its {TITLES[found]} part is scored; --split all takes all of it"
         )
+    elif split is None and not new and any(o.lstrip("+").startswith("data.val_path=") for o in overrides):
+        warn(f"the {TITLES[found]} part of the run's own text is scored; --split val scores data.val_path")
     if data.loader(found) is None:
         raise UserError(f"--split {'all' if whole else found}: there is nothing in it to evaluate on")
     return data, "all" if whole else found, overrides

@@ -78,6 +78,11 @@ class Run(folder.Run):
         from rnnlab.api.prediction import predict, predict_on
 
         given = [one for one in overrides if not isinstance(one, str)]
+        if len(overrides) == 1 and not given and "=" not in overrides[0]:
+            raise UserError(
+                "predict: takes an array of numbers, or data.KEY=VALUE; a text as the places of its characters in "
+                "run.model.spec['vocabulary']"
+            )
         if not given:
             return predict(self, overrides, split, self.trust)
         if len(overrides) > 1 or split:

@@ -160,7 +160,7 @@ def _misfits(node: Mapping[str, Any], where: str, given: tuple[str, ...]) -> Ite
         taken = parameters(found)
     except (UserError, ValueError, TypeError):
         return
-    name = found.__name__
+    name = getattr(found, "__name__", node.get("_target_"))  # an object that can be called has none
     kinds = {parameter.kind for parameter in taken.values()}
     for key in node if inspect.Parameter.VAR_KEYWORD not in kinds else ():
         if not key.startswith("_") and key not in taken:
@@ -182,6 +182,7 @@ def _words_for_functions(node: Mapping[str, Any], found: Any, where: str) -> Ite
         taken = parameters(found)
     except (ValueError, TypeError):
         return
+    name = getattr(found, "__name__", node.get("_target_"))
     for key in [key for key in node if key in taken and _is_function(taken[key].annotation)]:
         for word in node[key] if isinstance(node[key], list) else [node[key]]:
             if isinstance(word, str):
@@ -189,7 +190,7 @@ def _words_for_functions(node: Mapping[str, Any], found: Any, where: str) -> Ite
                     word if "." in word else f"{'builtins' if hasattr(builtins, word) else 'MODULE'}.{word}"
                 )
                 named = f"{{_target_: hydra.utils.get_object, path: {path}}}"
-                yield f"{where}.{key}={word}: {found.__name__} needs a function: {named}"
+                yield f"{where}.{key}={word}: {name} needs a function: {named}"
 
 
 def _is_function(wanted: Any) -> bool:

@@ -33,12 +33,21 @@ def check(cfg: DictConfig, overrides: Sequence[str] = (), config_dir: str | Path
     found = read(values, missing, unresolved).problems
     said = {line.split(" is required")[0] for line in found}
     problems += [f"{key} is required" for key in missing if key not in said] + found
+    problems += chosen_twice(overrides)
     if problems:
         data = values.get("data")
         there = columns(data.get("path"), data.get("delimiter")) if isinstance(data, dict) else ""
         problems = [f"{line}; {there}" if there and line.startswith(TARGET) else line for line in problems]
         raise UserError(*with_files(causes(problems, cfg), overrides, config_dir))
     return cast(RunConfig, values)
+
+
+def chosen_twice(overrides: Sequence[str]) -> list[str]:
+    """A line where the overrides give a hidden size beside model.equal, which chooses one."""
+    given = dict(override.lstrip("+").partition("=")[::2] for override in overrides)
+    if given.get("model.equal", "null") == "null" or "model.hidden_size" not in given:
+        return []
+    return ["model.hidden_size: model.equal chooses it; leave one of the two out"]
 
 
 def causes(problems: list[str], cfg: DictConfig) -> list[str]:

@@ -189,12 +189,11 @@ class TrainerSchema(Node):
             if most >= 0 and (least or 0) > most:
                 yield f"min_{what}", f"above trainer.max_{what}={most}, which ends the run"
         if self.val_every_n_steps is not None:
-            for key in ("val_check_interval", "check_val_every_n_epoch"):
-                if getattr(self, key) not in (None, 1):
-                    yield (
-                        key,
-                        "trainer.val_every_n_steps says when to validate; leave the one or the other out",
-                    )
+            says = "trainer.val_every_n_steps says when to validate; leave one of the two out, or set"
+            if self.val_check_interval is not None:
+                yield "val_check_interval", f"{says} trainer.val_check_interval=null"
+            if self.check_val_every_n_epoch not in (None, 1):
+                yield "check_val_every_n_epoch", f"{says} trainer.check_val_every_n_epoch=1"
         elif self.check_val_every_n_epoch is None and not isinstance(self.val_check_interval, int):
             yield (
                 "check_val_every_n_epoch",

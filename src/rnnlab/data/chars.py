@@ -82,6 +82,7 @@ class Chars(SequenceData):
         self._sources: dict[Split, Source] = {}
         self._ngram: NGram | None = None
         self._counted = 0
+        self._trained, self._replaceable = False, True  # whose vocabulary it is, and whether it may replace
 
     def with_spec(self, spec: Mapping[str, Any]) -> "Chars":
         """Before `setup()`: takes the vocabulary of a trained run, so that the run can be scored on a new text.
@@ -90,7 +91,8 @@ class Chars(SequenceData):
         """
         if self.unknown == "replace" != spec["unknown"]:
             raise UserError("data.unknown=replace: this model was not trained with it; use skip or error")
-        self.vocabulary = Vocabulary(spec["vocabulary"], self.unknown)
+        self.vocabulary, self._trained = Vocabulary(spec["vocabulary"], self.unknown), True
+        self._replaceable = spec["unknown"] == "replace"
         return self
 
     def prepare_data(self) -> None:
@@ -252,7 +254,7 @@ class Chars(SequenceData):
     def _encoded(self, text: str, part: str) -> torch.Tensor:
         """The ids of a part; adds a remark where the vocabulary lacks some of its characters."""
         assert self.vocabulary is not None
-        ids = _encode(text, self.vocabulary, part)
+        ids = _encode(text, self.vocabulary, part, self._trained, self._replaceable)
         if self.unknown != "error" and (missing := set(self.vocabulary.missing(text))):
             n = (
                 len(text) - len(ids)
@@ -282,12 +284,16 @@ class Chars(SequenceData):
             )
 
 
-def _encode(text: str, vocabulary: Vocabulary, part: str) -> torch.Tensor:
+def _encode(text: str, vocabulary: Vocabulary, part: str, trained: bool, replaceable: bool) -> torch.Tensor:
+    """The ids of a part. `trained`: the vocabulary is that of a trained model; `replaceable`: it may have been trained
+    with data.unknown=replace.
+    """
     try:
         return vocabulary.encode(text)
     except UserError:
+        whose = "the model's vocabulary" if trained else "the training vocabulary"
+        or_one = ", data.unknown=replace reads them as one unknown character" * replaceable
         raise UserError(
-            f"the {part} part has characters outside the training vocabulary:"
-            f" {listed(vocabulary.missing(text))}. data.unknown=skip leaves them out,"
-            " data.unknown=replace reads them as one unknown character"
+            f"the {part} part has characters outside {whose}: {listed(vocabulary.missing(text))}. data.unknown=skip "
+            f"leaves them out{or_one}"
         ) from None

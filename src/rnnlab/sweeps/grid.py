@@ -106,7 +106,10 @@ def _pair(dimensions: dict[str, list[Point]], along: dict[str, list[Assignment]]
         )
     for key in keys:
         if key not in along:
-            raise UserError(f"sweep.zip: {key} is not swept.{nearest(key, along)}")
+            several = [name for name, values in along.items() if len(values) > 1]
+            raise UserError(
+                f"sweep.zip: {key} is not swept; give it values, as in {key}=A,B.{nearest(key, several)}"
+            )
         if key not in dimensions or len(dimensions[key][0]) > 1:
             raise UserError(f"sweep.zip: {key} is in two lists; paired keys belong in one list")
     lengths = {key: len(along[key]) for key in keys}

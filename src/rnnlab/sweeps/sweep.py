@@ -81,7 +81,8 @@ def _announce(session: Session, plan: Plan, due: list[Planned]) -> None:
     if session.options["pool"] == "slurm":
         require_slurm()
         workers_per_job(session.options, due)
-    for line in _headlines(plan, time.perf_counter() - session.began - session.devices.probe.waited):
+    took = time.perf_counter() - session.began - session.devices.probe.waited
+    for line in _headlines(plan, took, session.reruns_stale):
         console.print(line, soft_wrap=True)
     for folder in sorted({planned.place.folder.parent for planned in due}):
         refuse_unwritable(folder)
@@ -116,15 +117,17 @@ def _outcomes(session: Session, done: Sweep, due: list[Planned]) -> tuple[dict[i
             return scheduler.run(due, restart=session.reruns_stale), scheduler.stopping
 
 
-def _headlines(plan: Plan, took: float) -> list[str]:
+def _headlines(plan: Plan, took: float, reruns_stale: bool) -> list[str]:
     counts = plan.counts()
     stale, again = sum(bool(r.stale) for r in plan.runs), sum(r.again for r in plan.runs)
     skipped = sum(bool(r.why_skipped) for r in plan.runs)
-    kept = sum(counts[status] for status in ENDED) - again
+    anew = sum(bool(r.stale) and not r.again for r in plan.runs) if reruns_stale else 0
+    kept = sum(counts[status] for status in ENDED) - again - anew
     words = [counted(len(plan.runs), "run")]
     words += [f"{kept:,} finished already"] if kept else []
     words += [f"{counts[EARLY]:,} of them {EARLY}"] if counts[EARLY] else []
     words += [f"{again:,} finished and trained again (rerun=true)"] if again else []
+    words += [f"{anew:,} finished, stale and trained again (sweep.stale=rerun)"] if anew else []
     words += [f"{counts['failed']:,} failed before, tried again"] if counts["failed"] else []
     half = counts["stopped"] + counts["running"] + counts["pruned"]
     words += [f"{half:,} resumed"] if half else []
@@ -143,7 +146,7 @@ def _headlines(plan: Plan, took: float) -> list[str]:
     if stale:
         why = sorted({w for r in plan.runs for w in r.stale})
         what = f"{counted(stale, 'run')} that finished {'is' if stale == 1 else 'are'} stale"
-        lines.append(f"{what} ({', '.join(why)}); sweep.stale=rerun trains again")
+        lines.append(f"{what} ({', '.join(why)}){'' if reruns_stale else '; sweep.stale=rerun trains again'}")
     return lines
 
 

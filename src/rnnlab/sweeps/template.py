@@ -7,7 +7,7 @@ from typing import Any, cast
 
 from omegaconf import DictConfig, OmegaConf
 
-from rnnlab.config.checking import tell_once
+from rnnlab.config.checking import chosen_twice, tell_once
 from rnnlab.config.identity import deciding_of
 from rnnlab.config.model_schema import RecurrentSchema
 from rnnlab.config.node import Node
@@ -93,6 +93,7 @@ class Template:
         reading = read(values, missing, unresolved)
         known = {line.split(" is required")[0] for line in reading.problems}
         problems = problems + [f"{k} is required" for k in missing if k not in known] + reading.problems
+        problems += chosen_twice([a.text for a in point])
         if not problems and self.reading is None:
             self.reading = reading
             self._divide()

@@ -154,9 +154,14 @@ class Classifier(Task):
         return self.probabilities(self(batch.x, batch.lengths))
 
     def predict_given(self, x: Tensor) -> Tensor:
-        """The probabilities of the classes (B, classes) for tokens x (B, T), without padding."""
+        """The probabilities of the classes (B, classes) for tokens x (B, T); 0 at the end of a row is padding."""
         tokens = given_ids(x, self.spec["vocab_size"], "whole numbers")
-        return self.probabilities(self(tokens, torch.full((len(x),), x.shape[1])))
+        lengths = (tokens != 0).sum(1)
+        if bool(((tokens[:, 1:] != 0) & (tokens[:, :-1] == 0)).any()) or not bool(lengths.all()):
+            raise UserError(
+                "predict: token 0 is padding; it stands at the end of a row only, after at least one token"
+            )
+        return self.probabilities(self(tokens, lengths))
 
     def probabilities(self, logits: Tensor) -> Tensor:
         """The probabilities of the classes (B, classes), also for a sigmoid head."""

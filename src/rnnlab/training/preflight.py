@@ -362,8 +362,8 @@ def _opposed(at: str, monitor: str, mode: str) -> Iterator[str]:
 
 def _what_idles(config: RunConfig) -> Iterator[str]:
     why = (
-        "nothing is validated in this run (see data.fractions, trainer.limit_val_batches and "
-        "trainer.check_val_every_n_epoch)"
+        "nothing is validated in this run (see data.fractions, trainer.limit_val_batches, trainer.val_check_interval, "
+        "trainer.val_every_n_steps and trainer.check_val_every_n_epoch)"
     )
     yield f"{why}: it has no score, and its last weights are kept"
     for name, node in config["callbacks"].items():
