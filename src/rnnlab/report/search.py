@@ -24,10 +24,13 @@ def section(journal: Journal, metric: str, mode: str) -> str:
     said = ", ".join(f"{n:,} {state}" for state, n in counts.items())
     front = pareto_front(journal.trials, mode)
     panels = [_history(ended, metric, mode), _lengths(ended), _pareto(journal.trials, front)]
+    of_front = (
+        " Over two objectives the blue dots are the Pareto front, the grey ones all others." if front else ""
+    )
     parts = [f"<h2>Search</h2><p>{counted(len(journal.trials), 'trial')}: {escape(said)}</p>",
              f"<div class=panels>{''.join(f'<div>{panel}</div>' for panel in panels if panel)}</div>",
              "<p class=note>A blue dot is a trial that was trained to its end, a grey one a trial that was pruned, at "
-             "its best value until then; the line is the best of the complete ones so far.</p>"]  # fmt: skip
+             f"its best value until then; the line is the best of the complete ones so far.{of_front}</p>"]  # fmt: skip
     if front:
         parts.append(_front_table(front))
     if journal.importance:
@@ -39,20 +42,20 @@ def _history(ended: list[dict], metric: str, mode: str) -> str:
     values = sorted(trial["value"] for trial in ended)
     most = int(0.8 * (len(values) - 1))  # the axis leaves out the worst fifth, which may be far away
     low, high = (values[0], values[most]) if mode == "min" else (values[-1 - most], values[-1])
-    picture = plot([trial["number"] + 1 for trial in ended], [low, high], PANEL, "trial", f"best {metric}",
+    picture = plot([trial["number"] for trial in ended], [low, high], PANEL, "trial", f"best {metric}",
                    log_x=False, log_ratio=4.0)  # fmt: skip
     for state, colour in (("pruned", FAINT), ("complete", COLOURS[0])):
         for trial in (t for t in ended if t["state"] == state):
             params = ", ".join(f"{k}={_short(v)}" for k, v in trial["params"].items())
             how = f"{state} at step {trial['steps']:,}"
-            title = f"trial {trial['number'] + 1}, {params}: {number(trial['value'])}, {how}"
-            picture.mark(trial["number"] + 1, trial["value"], colour, title)
+            title = f"trial {trial['number']}, {params}: {number(trial['value'])}, {how}"
+            picture.mark(trial["number"], trial["value"], colour, title)
     line: list[tuple[int, float]] = []
     for trial in (t for t in ended if t["state"] == "complete"):
         best = line[-1][1] if line else trial["value"]
-        line.append((trial["number"] + 1, best))
+        line.append((trial["number"], best))
         line.append(
-            (trial["number"] + 1, min(best, trial["value"]) if mode == "min" else max(best, trial["value"]))
+            (trial["number"], min(best, trial["value"]) if mode == "min" else max(best, trial["value"]))
         )
     if len(line) > 1:
         picture.line([(x, picture.y.within(y)) for x, y in line], COLOURS[1], 2.0)
@@ -78,7 +81,7 @@ def front_rows(front: Sequence[dict]) -> tuple[list[str], list[list[str]]]:
     """Column heads and rows of the Pareto front: the objectives, and the values of the space's keys."""
     objectives = list(front[0]["values"])
     keys = [key for key in front[0]["params"] if len({str(trial["params"].get(key)) for trial in front}) > 1]
-    rows = [[str(trial["number"] + 1), *(number(trial["values"][name]) for name in objectives),
+    rows = [[str(trial["number"]), *(number(trial["values"][name]) for name in objectives),
              " ".join(f"{key.rpartition('.')[2]}={_short(trial['params'].get(key))}" for key in keys)]
             for trial in front]  # fmt: skip
     return ["trial", *objectives, ""], rows
@@ -115,9 +118,7 @@ def _pareto(trials: Sequence[dict], front: Sequence[dict]) -> str:
     ys = sorted(trial["values"][y] for trial in scored)
     picture = plot([trial["values"][x] for trial in scored], [ys[0], ys[-1]], PANEL, x, y, log_ratio=4.0)
     for trial in scored:
-        title = (
-            f"trial {trial['number'] + 1}: {y} {number(trial['values'][y])}, {x} {number(trial['values'][x])}"
-        )
+        title = f"trial {trial['number']}: {y} {number(trial['values'][y])}, {x} {number(trial['values'][x])}"
         picture.mark(trial["values"][x], trial["values"][y], COLOURS[0] if trial in front else FAINT, title)
     if len(front[0]["values"]) == 2:
         picture.line([(trial["values"][x], trial["values"][y]) for trial in front], COLOURS[1], 2.0)

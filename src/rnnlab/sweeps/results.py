@@ -84,7 +84,8 @@ def report(done: Sweep, began: float, leaders: bool) -> None:
         console.print(f"{counted(trained, 'run')} trained in {took:.1f} s{value}", soft_wrap=True)
         return
     console.print()
-    console.print(f"{counted(trained, 'run')} trained in {took:.1f} s", soft_wrap=True)
+    pruned = f" to the end, {done.count('pruned'):,} pruned," if done.count("pruned") else ""
+    console.print(f"{counted(trained, 'run')} trained{pruned} in {took:.1f} s", soft_wrap=True)
     for folder in sorted({r.place.folder.parent for r in done.plan.runs}):
         console.print(f"report       rnnlab report {quote(str(folder))} --html report.html", soft_wrap=True)
         console.print(f"TensorBoard  rnnlab board {quote(str(folder))}", soft_wrap=True)
