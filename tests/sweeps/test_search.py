@@ -5,6 +5,7 @@ import json
 import math
 import operator
 import os
+import re
 import random
 import signal
 import subprocess
@@ -498,6 +499,7 @@ def test_a_search_prunes_and_a_pruned_run_goes_on_to_the_bits_of_an_unbroken_one
     assert pruned and len(found) == 8 and {run.status for run in found} == {"pruned", "finished"}
     assert all(run.results["steps"] < 60 and "pruned (asha) at step" in run.record["why"] for run in pruned)
     dashboards = optuna.storages.journal.JournalFileBackend(str(tmp_path / "sine" / "study.log"))
+    assert f"trained to the end, {len(pruned)} pruned, in " in out
     study = optuna.load_study(study_name="sine", storage=optuna.storages.JournalStorage(dashboards))
     assert study.best_value == min(run.objective for run in found if run.status == "finished")
     assert len(study.trials) == 8
@@ -505,6 +507,8 @@ def test_a_search_prunes_and_a_pruned_run_goes_on_to_the_bits_of_an_unbroken_one
     assert main(["report", str(tmp_path / "sine"), "--html", str(page)]) == 0
     assert f"pruned   {len(pruned)} runs of a search" in capsys.readouterr().out
     assert "8 trials" in page.read_text()
+    shown = set(re.findall(r"<title>trial (\d+), ", page.read_text()))  # numbered as in Optuna's study
+    assert shown == {str(trial.number) for trial in study.trials}
     assert main(asked) == 0
     assert "0 runs trained" in capsys.readouterr().out
     alone = ["train", *pruned[0].overrides]
