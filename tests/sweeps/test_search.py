@@ -5,8 +5,8 @@ import json
 import math
 import operator
 import os
-import re
 import random
+import re
 import signal
 import subprocess
 import sys
