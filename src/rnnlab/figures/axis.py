@@ -68,10 +68,11 @@ class Axis:
         low, high = self.values
         if self.log:
             decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-            steps = (1,) if len(decades) > 4 else (1, 2, 5)
-            found = [
-                m * 10.0**d for d in decades for m in steps if low * 0.999 <= m * 10.0**d <= high * 1.001
-            ]
+            for steps in ((1,) if len(decades) > 4 else (1, 2, 5), (1, 1.5, 2, 3, 4, 5, 7)):
+                places = (m * 10.0**d for d in decades for m in steps)
+                found = [place for place in places if low * 0.999 <= place <= high * 1.001]
+                if len(found) >= 3:  # fewer do not show that the axis is logarithmic
+                    break
             return found if len(found) >= 2 else [low, high]
         rough = (high - low) / wanted
         if whole := all(isinstance(v, int) for v in self.values):  # steps and sizes

@@ -46,6 +46,8 @@ def _panel(board: Leaderboard, key: str, link: Link) -> str:
             title = f"{row.label}, seed {entry.seed}: {number(board.value(entry))}"
             picture.mark(at, board.value(entry), COLOURS[0], title, shift=shift, link=link(entry))
     order = list(at_value) if picture.x.words else sorted(at_value)
+    if max(map(len, at_value.values()), default=0) < 2:  # each median would hide the one run that it is
+        order = []
     medians = [(at, float(np.median(at_value[at]))) for at in order]
     inside = [(at, picture.y.within(value)) for at, value in medians]
     if not picture.x.words:
