@@ -107,7 +107,7 @@ class Leaderboard:
         names: dict[str, None] = {}
         for scores in [r.scores() for r in self.rows] + [s for _, s in self.references]:
             names |= dict.fromkeys(scores)
-        return sorted(names, key=lambda n: (not n.startswith("val/"), n))
+        return sorted(names, key=lambda n: (not n.startswith("val/"), not n.startswith("test/"), n))
 
     def beside(self) -> dict[str, list[tuple[str, float] | None]]:
         """{column: a value for each row} from `Row.beside`; {} where all rows share baselines and floor."""
