@@ -154,6 +154,16 @@ def test_a_trained_vocabulary_can_be_taken(write):
         stranger.with_spec(trained.spec).setup()
 
 
+def test_a_new_text_as_a_whole_is_called_the_text(write):
+    trained = ready(write(words(500)))
+    whole = Chars(path=write(words(50) + "é", "w.txt"), segment=7, batch_size=4, fractions=[0.0, 0.0, 1.0])
+    whole.with_spec(trained.spec).setup()
+    assert whole.remarks[0].startswith("the text: 1 of 51 characters left out")
+    short = Chars(path=write("a", "s.txt"), segment=7, batch_size=4, fractions=[0.0, 0.0, 1.0])
+    with pytest.raises(UserError, match=r"^the text is too short: it has 1 character, and needs 2$"):
+        short.with_spec(trained.spec).setup()
+
+
 def test_limit_takes_the_first_characters(write):
     data = ready(write(words(1000) + "§"), limit=400, fractions=[1, 0, 0])
     assert data.facts("train")["characters"] == 400

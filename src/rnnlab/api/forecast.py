@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     import pandas
     from matplotlib.figure import Figure
 
+    from rnnlab.data.frame import Stretch
+    from rnnlab.data.windows import Windowed
+    from rnnlab.tasks import Forecaster
+
 STEPS = 200  # the default horizon
 
 
@@ -114,13 +118,10 @@ def forecast(
     Raises UserError for a run that is not a forecaster, data that does not fit the model, a start without a whole
     window before it, and a model that needs inputs whose future is not known.
     """
-    from rnnlab.config.texts import quoted
-    from rnnlab.data.windows import Windowed
     from rnnlab.figures.forecast import running_on, time_name
-    from rnnlab.runs.data import load_data
     from rnnlab.runs.load import load_model
     from rnnlab.tasks import Forecaster
-    from rnnlab.tasks.rollout import farthest, free_run
+    from rnnlab.tasks.rollout import free_run
 
     horizon, start = whole("--horizon", horizon), whole("--start", start)
     if horizon is not None and horizon < 1:
@@ -131,19 +132,9 @@ def forecast(
     if not isinstance(task, Forecaster):
         raise UserError(f"{run.folder} holds a {type(task).__name__}; only a Forecaster can forecast")
     if data_file is not None:
-        if not isinstance(data_file, str | Path):
-            raise UserError(f"forecast: data is the path of a file, and no {type(data_file).__name__}")
-        if "path" not in run.config["data"]:
-            raise UserError(f"--data {data_file}: this run's data is generated, not read from a file")
-        overrides.insert(0, f"data.path={quoted(str(data_file))}")
-    named = names_data(overrides)
-    new_file = is_new(run, overrides)
-    data = load_data(run, task.spec, overrides, whole=new_file, trust=trust)
-    if not isinstance(data, Windowed):
-        raise UserError(
-            f"{run.folder}: {type(data).__name__} is not one of rnnlab's series, and has no end to forecast from"
-        )
-    warn_of_changed_code(run, "model", "data")
+        overrides.insert(0, _named(run, data_file))
+    named, new_file = names_data(overrides), is_new(run, overrides)
+    data = _data(run, task, overrides, new_file, trust)
     group = chosen(data, series)
     rows = group.stop - group.start
     if rows < data.window:
@@ -151,24 +142,10 @@ def forecast(
         raise UserError(
             f"the series {group.name} has {counted(rows, 'row')}, and the model needs {data.window}{other}"
         )
+    given = start
     if horizon is None:
-        held = rows - data.parts(rows)["train"].stop  # rows after the training part
-        compared = not named and start is None
-        longest = max(1, min(STEPS, held, rows - data.window)) if compared else STEPS
-        horizon, missing = longest, list[str]()
-        while horizon:  # a shorter forecast of the last steps begins later, where other inputs are known
-            row = group.stop - (horizon if compared else start or 0)
-            reached, unknown = farthest(task, data, row, horizon)
-            missing = missing or unknown
-            if reached == horizon:
-                break
-            horizon = reached
-        if missing:
-            warn(
-                f"the forecast goes {horizon} steps ahead: further on the model would need {', '.join(missing)}, which "
-                "it does not forecast"
-            )
-    given, asked = start, f"--horizon {horizon}" if start is None else f"--start {start}"
+        horizon = longest(task, data, group, None if not named and start is None else start or 0)
+    asked = f"--horizon {horizon}" if start is None else f"--start {start}"
     start = start if start is not None else 0 if named else horizon
     check_memory(100.0 * horizon * len(data.target_columns), f"--horizon {horizon}")
     if rows - start < data.window:
@@ -201,6 +178,58 @@ def forecast(
         in_utc=data.frame.offsets is not None,
         _drawn=lambda: running_on(data, free, message(run, free)),
     )
+
+
+def _named(run: Run, data_file: Any) -> str:
+    """The override for --data."""
+    from rnnlab.config.texts import quoted
+
+    if not isinstance(data_file, str | Path):
+        raise UserError(f"forecast: data is the path of a file, and no {type(data_file).__name__}")
+    if "path" not in run.config["data"]:
+        raise UserError(f"--data {data_file}: this run's data is generated, not read from a file")
+    return f"data.path={quoted(str(data_file))}"
+
+
+def _data(run: Run, task: "Forecaster", overrides: Sequence[str], new_file: bool, trust: bool) -> "Windowed":
+    from rnnlab.data.windows import Windowed
+    from rnnlab.runs.data import load_data
+
+    data = load_data(run, task.spec, overrides, whole=new_file, trust=trust)
+    if not isinstance(data, Windowed):
+        raise UserError(
+            f"{run.folder}: {type(data).__name__} is not one of rnnlab's series, and has no end to forecast from"
+        )
+    warn_of_changed_code(run, "model", "data")
+    return data
+
+
+def longest(task: "Forecaster", data: "Windowed", group: "Stretch", start: int | None) -> int:
+    """The default horizon: `STEPS`, or fewer where an input's future is not known, which a line says.
+
+    `start`: how many steps before the end the forecast begins; None for a forecast of the last steps of the data, which
+    is compared with them, so that it begins after the training part.
+    """
+    from rnnlab.tasks.rollout import farthest
+
+    rows = group.stop - group.start
+    horizon, missing = STEPS, list[str]()
+    if start is None:
+        held = rows - data.parts(rows)["train"].stop  # rows after the training part
+        horizon = max(1, min(STEPS, held, rows - data.window))
+    while horizon:  # a shorter forecast of the last steps begins later, where other inputs are known
+        row = group.stop - (horizon if start is None else start)
+        reached, unknown = farthest(task, data, row, horizon)
+        missing = missing or unknown
+        if reached == horizon:
+            break
+        horizon = reached
+    if missing:
+        warn(
+            f"the forecast goes {horizon} steps ahead: further on the model would need {', '.join(missing)}, which it "
+            "does not forecast"
+        )
+    return horizon
 
 
 def message(run: Run, free: Any) -> tuple[str, str]:

@@ -11,13 +11,18 @@ the p-values are corrected by Holm's method, so many comparisons don't raise the
 import argparse
 import math
 import os
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rnnlab.cli.arguments import Arguments
 from rnnlab.cli.report import place, write_tables
 from rnnlab.errors import UserError, counted, nearest
 from rnnlab.runs.files import write_json
+
+if TYPE_CHECKING:
+    from rnnlab.report import comparison
+    from rnnlab.report.leaderboard import Leaderboard
 
 
 def is_experiment(word: str) -> bool:
@@ -43,74 +48,18 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--latex", metavar="FILE", help="write the table as LaTeX (booktabs)")
     parser.add_argument("--figure", metavar="FILE", help="draw the differences: .svg, .pdf or .png")
     asked = parser.parse_intermixed_args(argv)
-    folders = [Path(word) for word in asked.what if is_experiment(word)]
-    words = [word for word in asked.what if not is_experiment(word)]
-    paths = [word for word in words if os.sep in word and "=" not in word]
-    if not folders or paths:
-        near = Path((paths or words)[0])
-        if near.is_dir():
-            raise UserError(f"{near}: no finished run with a result there")
-        beside = [p.name for p in near.parent.iterdir() if p.is_dir()] if near.parent.is_dir() else []
-        raise UserError(f"{near}: no such folder.{nearest(near.name, beside) if beside else ''}")
-
-    from rich.table import Table
+    folders, words = named(asked.what)
 
     from rnnlab.report import comparison, leaderboard
     from rnnlab.runs.run import runs
-    from rnnlab.sweeps.sweep import console
-    from rnnlab.terminal.screen import one_line
+    from rnnlab.sweeps.results import console
 
     found_runs = [run for folder in folders for run in runs(folder)]
     board = leaderboard.of_runs(found_runs, folders_apart=len(folders) > 1)
     if not board.rows:
         raise UserError(f"{folders[0]}: no finished run with a result there")
-    if len(folders) > 1:
-        if words:
-            raise UserError(
-                f"{words[0]}: several folders are compared as they are; a KEY compares the runs of one folder"
-            )
-        for folder in folders:
-            if not any(entry.folder.parent == folder for row in board.rows for entry in row.entries):
-                raise UserError(f"{folder}: no finished run with a result there")
-        sides, keys = comparison.by_folder(board, {str(folder): str(folder) for folder in folders})
-    elif words and all("=" in word for word in words):
-        sides, keys = comparison.by_conditions(board, words)
-    elif len(words) == 1:
-        try:
-            sides, keys = comparison.by_key(board, words[0])
-        except UserError:
-            if not Path(words[0]).is_dir():
-                raise
-            raise UserError(
-                f"{words[0]}: no finished run with a result there, and no KEY in which these runs differ"
-            ) from None
-    else:
-        swept = (
-            ", ".join(dict.fromkeys(k for row in board.rows for k in row.parameters))
-            or "nothing but the seed"
-        )
-        raise UserError(f"give one KEY, or two or more KEY=VALUE; these runs differ in {swept}")
-    found = comparison.compare(board, sides, keys, asked.metric)
-
-    console.print(found.caption(), soft_wrap=True)
-    if found.apart:
-        console.print(f"Each side has values of its own of {', '.join(found.apart)}.", soft_wrap=True)
-    if board.others:
-        n = len(board.others)
-        console.print(f"{counted(n, 'run')} without a result {'is' if n == 1 else 'are'} left out.")
-    heads, lines = found.heads(), [[one_line(cell) for cell in line] for line in found.lines()]
-    below = []  # names and verdicts, where a terminal is too narrow for them
-    if sum(max(map(len, column)) + 2 for column in zip(heads, *lines, strict=True)) > console.width:
-        below = [f"{i}  {line[0]} against {line[1]}: {line[-1]}" for i, line in enumerate(lines, 1)]
-        heads, lines = ["", *heads[2:-1]], [[str(i), *line[2:-1]] for i, line in enumerate(lines, 1)]
-    table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0), pad_edge=False)
-    for head in heads:
-        table.add_column(head, justify="left" if head in ("first", "second", "") else "right")
-    for line, difference in zip(lines, found.differences, strict=True):
-        table.add_row(*line, style="bold" if difference.decided else "")
-    console.print(table)
-    for said in below:
-        console.print(said, soft_wrap=True)
+    found = comparison.compare(board, *sides_of(board, folders, words), asked.metric)
+    show(found, left_out=len(board.others))
     if asked.json:
         write_json(place(Path(asked.json)), as_json(found))
     write_tables(asked, found.heads(), found.lines(), [d.decided for d in found.differences], found.caption())
@@ -124,7 +73,83 @@ def main(argv: list[str]) -> None:
         console.print(f"written  {file}", soft_wrap=True)
 
 
-def as_json(found: Any) -> dict[str, Any]:
+def named(what: Sequence[str]) -> tuple[list[Path], list[str]]:
+    """The folders and the other words of a command. Raises UserError where no folder, or one that does not exist, is
+    named.
+    """
+    folders = [Path(word) for word in what if is_experiment(word)]
+    words = [word for word in what if not is_experiment(word)]
+    paths = [word for word in words if os.sep in word and "=" not in word]
+    if not folders or paths:
+        near = Path((paths or words)[0])
+        if near.is_dir():
+            raise UserError(f"{near}: no finished run with a result there")
+        beside = [p.name for p in near.parent.iterdir() if p.is_dir()] if near.parent.is_dir() else []
+        raise UserError(f"{near}: no such folder.{nearest(near.name, beside) if beside else ''}")
+    return folders, words
+
+
+def sides_of(
+    board: "Leaderboard", folders: Sequence[Path], words: Sequence[str]
+) -> "tuple[list[comparison.Side], list[str]]":
+    """What is compared, and the keys in which the sides differ. Raises UserError for words that name no two sides."""
+    from rnnlab.report import comparison
+
+    if len(folders) > 1:
+        if words:
+            raise UserError(
+                f"{words[0]}: several folders are compared as they are; a KEY compares the runs of one folder"
+            )
+        for folder in folders:
+            if not any(entry.folder.parent == folder for row in board.rows for entry in row.entries):
+                raise UserError(f"{folder}: no finished run with a result there")
+        return comparison.by_folder(board, {str(folder): str(folder) for folder in folders})
+    if words and all("=" in word for word in words):
+        return comparison.by_conditions(board, words)
+    if len(words) == 1:
+        try:
+            return comparison.by_key(board, words[0])
+        except UserError:
+            if not Path(words[0]).is_dir():
+                raise
+            raise UserError(
+                f"{words[0]}: no finished run with a result there, and no KEY in which these runs differ"
+            ) from None
+    keys = dict.fromkeys(key for row in board.rows for key in row.parameters)
+    swept = ", ".join(keys) or "nothing but the seed"
+    raise UserError(f"give one KEY, or two or more KEY=VALUE; these runs differ in {swept}")
+
+
+def show(found: "comparison.Comparison", left_out: int) -> None:
+    """Prints the comparison; `left_out` is the number of runs without a result."""
+    from rich.table import Table
+
+    from rnnlab.sweeps.results import console
+    from rnnlab.terminal.screen import one_line
+
+    console.print(found.caption(), soft_wrap=True)
+    if found.apart:
+        console.print(f"Each side has values of its own of {', '.join(found.apart)}.", soft_wrap=True)
+    if left_out:
+        console.print(
+            f"{counted(left_out, 'run')} without a result {'is' if left_out == 1 else 'are'} left out."
+        )
+    heads, lines = found.heads(), [[one_line(cell) for cell in line] for line in found.lines()]
+    below = []  # names and verdicts, where a terminal is too narrow for them
+    if sum(max(map(len, column)) + 2 for column in zip(heads, *lines, strict=True)) > console.width:
+        below = [f"{i}  {line[0]} against {line[1]}: {line[-1]}" for i, line in enumerate(lines, 1)]
+        heads, lines = ["", *heads[2:-1]], [[str(i), *line[2:-1]] for i, line in enumerate(lines, 1)]
+    table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0), pad_edge=False)
+    for head in heads:
+        table.add_column(head, justify="left" if head in ("first", "second", "") else "right")
+    for line, difference in zip(lines, found.differences, strict=True):
+        table.add_row(*line, style="bold" if difference.decided else "")
+    console.print(table)
+    for said in below:
+        console.print(said, soft_wrap=True)
+
+
+def as_json(found: "comparison.Comparison") -> dict[str, Any]:
     """Not-a-number is null: JSON has none."""
     rows = []
     for d in found.differences:

@@ -11,6 +11,7 @@ import torch
 
 from rnnlab.config import data_schema as schema
 from rnnlab.config.arguments import check_arguments
+from rnnlab.config.data_schema import ALL_TEST
 from rnnlab.data import corpora
 from rnnlab.data.loader import Loader
 from rnnlab.data.module import NAMES, SPLITS, SequenceData, Split, spread
@@ -18,7 +19,7 @@ from rnnlab.data.ngrams import NGram
 from rnnlab.data.parts import parts
 from rnnlab.data.textfile import read_texts
 from rnnlab.data.vocabulary import Vocabulary, listed
-from rnnlab.errors import UserError
+from rnnlab.errors import UserError, counted
 from rnnlab.memory import check_memory
 
 if TYPE_CHECKING:
@@ -254,7 +255,8 @@ class Chars(SequenceData):
     def _encoded(self, text: str, part: str) -> torch.Tensor:
         """The ids of a part; adds a remark where the vocabulary lacks some of its characters."""
         assert self.vocabulary is not None
-        ids = _encode(text, self.vocabulary, part, self._trained, self._replaceable)
+        what = "the text" if self._whole else f"the {part} part"
+        ids = _encode(text, self.vocabulary, what, self._trained, self._replaceable)
         if self.unknown != "error" and (missing := set(self.vocabulary.missing(text))):
             n = (
                 len(text) - len(ids)
@@ -264,10 +266,15 @@ class Chars(SequenceData):
             self._replaced = self._replaced or self.unknown == "replace"
             done = "left out" if self.unknown == "skip" else "read as one unknown character"
             self.remarks.append(
-                f"the {part} part: {n:,} of {len(text):,} characters {done}, as training has none like them: "
+                f"{what}: {n:,} of {len(text):,} characters {done}, as training has none like them: "
                 f"{listed(''.join(sorted(missing)))}"
             )
         return ids
+
+    @property
+    def _whole(self) -> bool:
+        """Whether all of the text is one part, as of a new text for a trained model."""
+        return list(self.fractions) == ALL_TEST
 
     def _check_lengths(self) -> None:
         needed = {split: 2 if share else 0 for split, share in zip(SPLITS, self.fractions, strict=True)}
@@ -276,6 +283,10 @@ class Chars(SequenceData):
         if self.val_path:
             needed["val"] = 2
         if any(len(self._ids[split]) < needed[split] for split in SPLITS):
+            if self._whole:
+                raise UserError(
+                    f"the text is too short: it has {counted(len(self._ids['test']), 'character')}, and needs 2"
+                )
             have = ", ".join(f"{NAMES[split]} {len(self._ids[split]):,}" for split in SPLITS)
             need = ", ".join(f"{NAMES[split]} {needed[split]:,}" for split in SPLITS)
             raise UserError(
@@ -284,9 +295,10 @@ class Chars(SequenceData):
             )
 
 
-def _encode(text: str, vocabulary: Vocabulary, part: str, trained: bool, replaceable: bool) -> torch.Tensor:
-    """The ids of a part. `trained`: the vocabulary is that of a trained model; `replaceable`: it may have been trained
-    with data.unknown=replace.
+def _encode(text: str, vocabulary: Vocabulary, what: str, trained: bool, replaceable: bool) -> torch.Tensor:
+    """The ids of a text; `what` names it, as in "the test part".
+
+    `trained`: the vocabulary is that of a trained model; `replaceable`: it may hold a character for unknown ones.
     """
     try:
         return vocabulary.encode(text)
@@ -294,6 +306,6 @@ def _encode(text: str, vocabulary: Vocabulary, part: str, trained: bool, replace
         whose = "the model's vocabulary" if trained else "the training vocabulary"
         or_one = ", data.unknown=replace reads them as one unknown character" * replaceable
         raise UserError(
-            f"the {part} part has characters outside {whose}: {listed(vocabulary.missing(text))}. data.unknown=skip "
+            f"{what} has characters outside {whose}: {listed(vocabulary.missing(text))}. data.unknown=skip "
             f"leaves them out{or_one}"
         ) from None
