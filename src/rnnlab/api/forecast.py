@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import pandas
     from matplotlib.figure import Figure
 
-    from rnnlab.data.frame import Stretch
+    from rnnlab.data.frame import Group
     from rnnlab.data.windows import Windowed
     from rnnlab.tasks import Forecaster
 
@@ -204,7 +204,7 @@ def _data(run: Run, task: "Forecaster", overrides: Sequence[str], new_file: bool
     return data
 
 
-def longest(task: "Forecaster", data: "Windowed", group: "Stretch", start: int | None) -> int:
+def longest(task: "Forecaster", data: "Windowed", group: "Group", start: int | None) -> int:
     """The default horizon: `STEPS`, or fewer where an input's future is not known, which a line says.
 
     `start`: how many steps before the end the forecast begins; None for a forecast of the last steps of the data, which
