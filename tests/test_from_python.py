@@ -183,7 +183,7 @@ def test_what_is_given_is_scaled_as_the_data_are_also_far_from_zero(sine):
 
 @torch.no_grad()
 def test_predict_gives_the_probabilities_of_classes_and_characters(tokens, text):
-    x = np.arange(12).reshape(2, 6)
+    x = np.arange(1, 13).reshape(2, 6)
     found = tokens.predict(x)
     logits = tokens.model(torch.from_numpy(x), torch.tensor([6, 6])).numpy()
     np.testing.assert_allclose(found[:, 1], 1 / (1 + np.exp(-logits)), rtol=1e-5)
@@ -191,7 +191,10 @@ def test_predict_gives_the_probabilities_of_classes_and_characters(tokens, text)
     scored = tokens.predict(split="val")
     data = build(tokens.config["data"], "data")
     data.setup()
-    accuracy = ((scored[:, 1] > 0.5) == data.part("val").y.numpy()).mean()
+    part = data.part("val")  # padded with zeros on the right
+    assert (part.x == 0).any()
+    np.testing.assert_allclose(tokens.predict(part.x.numpy()), scored, rtol=1e-5, atol=1e-7)
+    accuracy = ((scored[:, 1] > 0.5) == part.y.numpy()).mean()
     assert accuracy == pytest.approx(tokens.evaluate(split="val").metrics["accuracy"])
 
     p, rows = text.predict(), None
@@ -353,7 +356,7 @@ def test_arrays_of_any_layout_and_type_are_predicted(sine, tokens, text):
     np.testing.assert_array_equal(sine.predict(torch.tensor(x, requires_grad=True)), want)
     np.testing.assert_array_equal(sine.predict(x.tolist()), want)
     assert sine.predict(np.zeros((2, 20, 1), int)).shape == (2, 1, 1)
-    ids = np.array([[True, False], [False, True]])
+    ids = np.array([[True, True], [True, False]])  # of tokens, 0 at the end is padding
     for run in (tokens, text):
         np.testing.assert_array_equal(run.predict(ids), run.predict(ids.astype(np.uint8)))
 
