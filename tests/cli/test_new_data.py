@@ -136,7 +136,9 @@ def test_a_file_of_the_runs_own_among_others_and_another_text_of_validation_are_
                        "logger=none", "callbacks=none", f"paths.outputs={tmp_path}", quiet=True)  # fmt: skip
     capsys.readouterr()
     assert run.evaluate(f"data.path={tmp_path / 'b.txt'}").split == "all"
-    assert "data.path: 1 file of these the run has read, in its training, too" in capsys.readouterr().err
+    assert (
+        "data.path: the text that the run was trained on contains 1 file of these" in capsys.readouterr().err
+    )
     assert run.evaluate(f"data.val_path={tmp_path / 'b.txt'}").split == "test"
     assert (
         "the test part of the run's own text is scored; --split val scores data.val_path"

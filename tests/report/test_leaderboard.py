@@ -285,6 +285,10 @@ def test_a_setting_in_which_only_a_run_without_a_result_differs_is_named(experim
     [
         (["a", "b"], "x: its runs were trained before and after mine changed, so their mean is of both; "),
         (["a", "a"], None),
+        (
+            ["a", "b", "c"],
+            "x: its runs were trained before and after mine changed, so their mean is of both; ",
+        ),
     ],
 )
 def test_a_mean_over_runs_of_two_versions_of_a_users_code_is_named(tmp_path, hashes, line):
@@ -292,6 +296,8 @@ def test_a_mean_over_runs_of_two_versions_of_a_users_code_is_named(tmp_path, has
         run = finished(tmp_path, "x", seed, {}, {"loss/val": 1.0})
         run.write_manifest({"sources": {"rnnlab": f"r{seed}", "torch": "2", "mine": f"bytes {seed}"},
                             "syntax": {"mine": digest}})  # fmt: skip
+    other = finished(tmp_path, "y", 0, {}, {"loss/val": 2.0}, model={"width": 2})  # a row of one version
+    other.write_manifest({"syntax": {"mine": "d" if "c" in hashes else hashes[-1]}})
     said = [note for note in of_experiment(tmp_path).notes if "mine" in note]
     assert [note.partition("sweep.stale")[0] for note in said] == ([line] if line else [])
 

@@ -38,7 +38,9 @@ def is_new(run: Run, overrides: Sequence[str]) -> bool:
     now = [*files({"data": {"path": theirs.get("path")}}).values()]
     if before or now:
         if now and sorted(before) != sorted(now) and (known := set(now) & set(before)):
-            warn(f"data.path: {counted(len(known), 'file')} of these the run has read, in its training, too")
+            warn(
+                f"data.path: the text that the run was trained on contains {counted(len(known), 'file')} of these"
+            )
         return sorted(before) != sorted(now)
     return any(ours.get(key) != theirs.get(key) for key in ("path", "corpus"))
 

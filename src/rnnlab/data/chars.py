@@ -83,7 +83,8 @@ class Chars(SequenceData):
         self._sources: dict[Split, Source] = {}
         self._ngram: NGram | None = None
         self._counted = 0
-        self._trained, self._replaceable = False, True  # whose vocabulary it is, and whether it may replace
+        self._trained = False  # whether the vocabulary is that of a trained model
+        self._replaceable = True  # whether the vocabulary may hold a character for unknown ones
 
     def with_spec(self, spec: Mapping[str, Any]) -> "Chars":
         """Before `setup()`: takes the vocabulary of a trained run, so that the run can be scored on a new text.

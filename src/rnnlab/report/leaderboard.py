@@ -3,7 +3,7 @@
 Rows that were scored on different targets are ranked separately, in groups.
 """
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -229,7 +229,8 @@ def _of_other_code(rows: Sequence[Row]) -> list[str]:
     lines = []
     for module, by_hash in sorted(seen.items()):
         if len(by_hash) > 1:
-            mixed = set.intersection(*by_hash.values())
+            versions = Counter(label for labels in by_hash.values() for label in labels)
+            mixed = [label for label, n in versions.items() if n > 1]
             what = "their mean is of both" if mixed else "their scores may differ for this reason alone"
             where = f"{', '.join(sorted(mixed))}: its" if mixed else "These"
             lines.append(

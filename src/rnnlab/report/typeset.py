@@ -43,7 +43,7 @@ def markdown(
 
 
 def in_table(text: object) -> str:
-    """A text as one cell of a Markdown table, in which no character ends the cell or sets the type."""
+    """A text as one cell of a Markdown table, in which no character ends the cell or changes the font."""
     return re.sub(r"[\\|*`<]", r"\\\g<0>", one_line(text))
 
 
