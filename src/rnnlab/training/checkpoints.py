@@ -44,7 +44,7 @@ class WholeFiles(TorchCheckpointIO):
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
         if storage_options == LATER:  # the run's own, which is read with weights_only=True
-            checkpoint = legible(checkpoint)
+            checkpoint = with_plain_hyperparameters(checkpoint)
         buffer = io.BytesIO()
         torch.save(checkpoint | {stock.OF_RUN: self.run} if self.run else checkpoint, buffer)
         self.check()
@@ -52,7 +52,7 @@ class WholeFiles(TorchCheckpointIO):
         write_whole(Path(path), with_checksum(buffer.getvalue()), durable=storage_options != LATER)
 
 
-def legible(checkpoint: dict[str, Any]) -> dict[str, Any]:
+def with_plain_hyperparameters(checkpoint: dict[str, Any]) -> dict[str, Any]:
     """A checkpoint without hyperparameters that are no plain values: weights_only=True would refuse the whole file."""
     return {key: value for key, value in checkpoint.items()
             if not key.endswith(("hyper_parameters", "hparams_type")) or is_plain(value)}  # fmt: skip
