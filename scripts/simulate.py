@@ -14,6 +14,7 @@ For each part it shows CPU time, the files opened for reading and for writing, a
 import heapq
 import pickle
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -170,7 +171,7 @@ class PretendedPool:
         _, _, worker, what = heapq.heappop(self.said)
         return [(worker, what)]
 
-    def stop(self, worker: Any, now: bool = False) -> None: ...
+    def stop(self, worker: Any, by: int = signal.SIGTERM) -> None: ...
 
     def close(self, worker: Any) -> str:
         return self.why.get(worker.pid, "")

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
+import rnnlab
 from rnnlab.config import check, compose
 from rnnlab.errors import RunFailed
 from rnnlab.runs.run import Run
@@ -61,6 +62,28 @@ def test_a_run_is_its_steps_and_what_stands_beside_them():
     for limit, steps in limits.items():
         few = config("trainer.max_epochs=3", "data.fractions=[0.8,0.1,0.1]", f"trainer.{limit}")
         assert estimate.guessed_steps(few) == steps, limit
+
+
+@pytest.mark.parametrize(
+    ("given", "step"),
+    [
+        ("max_epochs=5", 25),
+        ("val_every_n_steps=7", 7),
+        ("check_val_every_n_epoch=3", 75),
+        ("val_check_interval=0.5", 12),
+        ("val_check_interval=8 accumulate_grad_batches=4", 2),
+        ("val_check_interval=40 check_val_every_n_epoch=null", 40),
+        ("limit_train_batches=10", 10),
+        ("limit_train_batches=10 check_val_every_n_epoch=2 val_check_interval=4", 14),
+    ],
+)
+def test_the_first_validation_is_where_a_training_has_it(tmp_path, given, step):
+    sizes = ("data.n_points=1000", "data.batch_size=32", "data.fractions=[0.8,0.1,0.1]", "model.hidden_size=2",
+             "trainer.max_steps=-1", "trainer.max_epochs=5", "trainer.accelerator=cpu")  # fmt: skip
+    asked = [*sizes, *(f"trainer.{argument}" for argument in given.split()), f"paths.outputs={tmp_path}"]
+    assert estimate.first_validation(config(*asked)) == step
+    steps, _ = rnnlab.train("experiment=sine", *asked).metrics["loss/val"]
+    assert steps[0] == step
 
 
 def test_memory_is_a_worker_and_six_copies_of_the_weights_and_the_activations():

@@ -100,11 +100,19 @@ def test_half_precision_on_a_cpu_is_refused():
 
 
 def test_a_search_places_its_rungs_by_the_length_that_the_data_gives(tmp_path, capsys):
-    """They were guessed for 10,000 rows, so that runs of a small file reached none of them, and none was pruned."""
+    """They were guessed for 10,000 rows, so that runs of a small file reached none of them, and none was pruned.
+    Two rungs before the first validation would be decided by one score.
+    """
     rows = "".join(f"{t},{t * t % 7}\n" for t in range(300))
     (tmp_path / "small.csv").write_text(f"t,v\n{rows}")
     asked = ["data=series", f"data.path={tmp_path / 'small.csv'}", "data.target=v", "data.window=10", "data.horizon=1",
              "data.batch_size=10", "trainer.max_epochs=4", "trainer.accelerator=cpu", f"paths.outputs={tmp_path}",
              "optimizer.lr=interval(0.001,0.01)", "sweep.search=random", "sweep.prune=asha"]  # fmt: skip
     assert main(["train", "-m", *asked, "--dry-run"]) == 0
-    assert "steps 3, 9, 27 of 68" in capsys.readouterr().out  # 4 epochs of 170 windows in 17 batches
+    said = capsys.readouterr().out  # 4 epochs of 170 windows in 17 batches
+    assert "steps 17, 51 of 68" in said and "min_steps" not in said
+    assert main(["train", "-m", *asked, "sweep.min_steps=4", "--dry-run"]) == 0
+    said = capsys.readouterr().out
+    assert "sweep.min_steps=4: the first validation comes after step 17, so the first rung is there" in said
+    assert main(["train", "-m", *asked, "trainer.val_every_n_steps=3", "--dry-run"]) == 0
+    assert "steps 3, 9, 27 of 68" in capsys.readouterr().out

@@ -353,15 +353,17 @@ def test_a_worker_that_was_told_to_leave_between_two_runs_costs_none(tmp_path):
     assert outcomes[0].status == "failed"  # and none is tried for ever
 
 
-def test_a_signal_while_a_run_is_handed_out_reaches_its_worker(tmp_path, monkeypatch):
+@pytest.mark.parametrize("by", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_a_signal_while_a_run_is_handed_out_reaches_its_worker(tmp_path, monkeypatch, by):
+    """The worker gets the signal that the sweep got: the run's record said SIGTERM after Ctrl-C."""
     told = threading.Event()
 
     def kill(pid, number):
-        assert (pid, number) == (NOBODY, signal.SIGTERM)
+        assert (pid, number) == (NOBODY, by)
         told.set()
 
     def at_the_worst_moment():
-        os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), by)
         return {}
 
     def training(job, worker):
@@ -372,7 +374,7 @@ def test_a_signal_while_a_run_is_handed_out_reaches_its_worker(tmp_path, monkeyp
         tmp_path, ["cpu"] * 2, PoolOptions({"cpu": 1}), training, at_the_worst_moment
     )
     assert {i: o.status for i, o in outcomes.items()} == {0: "stopped"}
-    assert scheduler.stopping == "SIGTERM" and server.workers[0].jobs == [0]
+    assert scheduler.stopping == by.name and server.workers[0].jobs == [0]
 
 
 def test_a_run_that_finished_as_the_sweep_was_stopped_has_finished_also_where_its_worker_could_not_say_so(

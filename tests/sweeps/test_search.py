@@ -208,6 +208,7 @@ class Lab:
 @pytest.fixture(autouse=True)
 def steps(monkeypatch):
     monkeypatch.setattr("rnnlab.sweeps.search.guessed_steps", lambda *_: STEPS)
+    monkeypatch.setattr("rnnlab.sweeps.search.first_validation", lambda *_: 1)
 
 
 def test_halving_compares_a_batch_at_each_rung(tmp_path):

@@ -1,5 +1,6 @@
 """What a Slurm job of a search passes on, and how it leaves."""
 
+import signal
 import socket
 import threading
 import time
@@ -33,7 +34,7 @@ class Pretended(LocalPool):
         self.theirs[number] = theirs
         return WorkerHandle(number, kind, gpu, connection=ours)
 
-    def stop(self, worker, now=False):
+    def stop(self, worker, by=signal.SIGTERM):
         self.stopped.append(worker.pid)
 
     def close(self, worker):

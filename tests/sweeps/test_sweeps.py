@@ -282,7 +282,9 @@ def test_a_terminal_that_is_closed_stops_the_sweep_and_the_same_line_goes_on(
     reader.join()
     os.close(ours)
     assert process.wait(PATIENCE) == 129
-    assert {r.status for r in rnnlab.runs(tmp_path / "sine")} <= {"finished", "stopped"}
+    records = [r.record for r in rnnlab.runs(tmp_path / "sine")]
+    assert {r["status"] for r in records} <= {"finished", "stopped"}
+    assert {r["why"].split()[0] for r in records if r["status"] == "stopped"} <= {"SIGHUP", "interrupted"}
     until(lambda: not any(alive(pid) for pid in left))
     assert multirun(*words(tmp_path, *GRID)).code == 0
     assert_same(folder, tmp_path)

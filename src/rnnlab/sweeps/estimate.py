@@ -56,12 +56,30 @@ def batches(config: RunConfig) -> int:
 
 def guessed_steps(config: RunConfig, known: int | None = None) -> int:
     """Guessed optimizer steps of the whole run; `known`: the batches of an epoch, where the data was read."""
+    trainer = config["trainer"]
+    of_epoch = math.ceil(_of_epoch(config, known) / trainer.get("accumulate_grad_batches", 1))
+    bounds = [trainer["max_steps"], trainer["max_epochs"] * of_epoch]
+    return min([n for n in bounds if n > 0], default=1000)
+
+
+def first_validation(config: RunConfig, known: int | None = None) -> int:
+    """Guessed optimizer step of the first validation; `known` as above."""
+    trainer, of_epoch = config["trainer"], _of_epoch(config, known)
+    if (steps := trainer.get("val_every_n_steps")) is not None:
+        return steps
+    epochs, interval = trainer["check_val_every_n_epoch"], trainer["val_check_interval"]
+    due = of_epoch if interval is None else interval
+    before = ((epochs or 1) - 1) * of_epoch
+    after = before + (due if isinstance(due, int) else int(due * of_epoch))  # batches
+    return max(1, after // trainer.get("accumulate_grad_batches", 1))
+
+
+def _of_epoch(config: RunConfig, known: int | None) -> int:
+    """Batches of an epoch that are trained on."""
     trainer, of_epoch = config["trainer"], batches(config) if known is None else known
     if (limit := trainer.get("overfit_batches") or trainer.get("limit_train_batches")) is not None:
         of_epoch = int(of_epoch * limit) if isinstance(limit, float) else min(limit, of_epoch)
-    of_epoch = max(1, math.ceil(of_epoch / trainer.get("accumulate_grad_batches", 1)))
-    bounds = [trainer["max_steps"], trainer["max_epochs"] * of_epoch]
-    return min([n for n in bounds if n > 0], default=1000)
+    return max(1, of_epoch)
 
 
 def guessed_seconds(config: RunConfig) -> float:

@@ -50,8 +50,10 @@ class Pool(Protocol):
     def ready(self, workers: list[WorkerHandle], timeout: float) -> Heard:
         """All messages that have arrived, after at most `timeout` seconds."""
 
-    def stop(self, worker: WorkerHandle, now: bool = False) -> None:
-        """Asks a worker to write a checkpoint and exit; with `now` ends it at once."""
+    def stop(self, worker: WorkerHandle, by: int = signal.SIGTERM) -> None:
+        """Asks a worker to write a checkpoint and exit; by SIGKILL ends it at once. `by`: the signal that the sweep was
+        stopped with, which the run's record names.
+        """
 
     def close(self, worker: WorkerHandle) -> str:
         """Removes a worker that is idle or has gone; returns why it has gone (LOST or MOVED: not through its run)."""
@@ -80,8 +82,8 @@ class LocalPool:
         heard = wait(list(of), timeout)
         return [(worker, _received(connection)) for connection, worker in of.items() if connection in heard]
 
-    def stop(self, worker: WorkerHandle, now: bool = False) -> None:
-        kill(worker.pid, signal.SIGKILL if now else signal.SIGTERM)
+    def stop(self, worker: WorkerHandle, by: int = signal.SIGTERM) -> None:
+        kill(worker.pid, by)
 
     def close(self, worker: WorkerHandle) -> str:
         connection_to(worker).close()  # the worker then exits

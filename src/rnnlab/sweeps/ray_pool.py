@@ -6,6 +6,7 @@ Workers and driver share the file system with the runs, and a mailbox, which is 
 import asyncio
 import os
 import platform
+import signal
 import socket
 import sys
 import threading
@@ -272,8 +273,8 @@ class RayPool:
         """Whether a worker's node is lost; also true for an unknown node, where the worker died before it had begun."""
         return self.nodes.get(number) not in {node["NodeID"] for node in self.ray.nodes() if node["Alive"]}
 
-    def stop(self, worker: WorkerHandle, now: bool = False) -> None:
-        if now or worker.pid not in self.nodes:  # it cannot hear before it has begun
+    def stop(self, worker: WorkerHandle, by: int = signal.SIGTERM) -> None:
+        if by == signal.SIGKILL or worker.pid not in self.nodes:  # it cannot hear before it has begun
             self.ray.kill(self.actors[worker.pid])
         else:
             self.mailbox.stop.remote(worker.pid)

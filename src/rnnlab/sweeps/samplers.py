@@ -44,15 +44,17 @@ def passed(trial: "optuna.trial.FrozenTrial") -> dict[str, float]:
     return {k: v for k, v in trial.system_attrs.items() if k.startswith(RUNG)}
 
 
-def earliest(options: SweepConfig, steps: int) -> int:
-    """The step from which on a run may be pruned; it may lie behind the run's end."""
-    return options["min_steps"] or math.ceil(steps / options["reduction"] ** 3)
+def earliest(options: SweepConfig, steps: int, first: int = 1) -> int:
+    """The step from which on a run of `steps` may be pruned; it may lie behind the run's end. `first`: the step of its
+    first validation. Two rungs before it would be decided by one score.
+    """
+    return max(first, options["min_steps"] or math.ceil(steps / options["reduction"] ** 3))
 
 
-def rungs(options: SweepConfig, steps: int) -> list[int]:
+def rungs(options: SweepConfig, steps: int, first: int = 1) -> list[int]:
     """The steps at which runs are compared: the first, and from there each `sweep.reduction` times the one before."""
     found = []
-    at = earliest(options, steps)
+    at = earliest(options, steps, first)
     while at < steps:
         found.append(at)
         at *= options["reduction"]
@@ -83,11 +85,11 @@ def sampler(options: SweepConfig, known: int) -> "optuna.samplers.BaseSampler":
     return optuna.samplers.CmaEsSampler(seed=seed, warn_independent_sampling=False)
 
 
-def pruner(options: SweepConfig, steps: int) -> "optuna.pruners.BasePruner":
+def pruner(options: SweepConfig, steps: int, first: int = 1) -> "optuna.pruners.BasePruner":
     import optuna
 
     kind, by = options["prune"], options["reduction"]
-    lowest = earliest(options, steps)
+    lowest = earliest(options, steps, first)
     if kind == "asha":
         return optuna.pruners.SuccessiveHalvingPruner(min_resource=lowest, reduction_factor=by)
     if kind == "hyperband":

@@ -191,7 +191,7 @@ class Scheduler(Generic[R]):
     def _stop_workers(self) -> None:
         for worker in list(self.workers):
             if worker.job is not None:
-                self.pool.stop(worker, now=True)
+                self.pool.stop(worker, signal.SIGKILL)
             self._stop_worker(worker)
 
     def _assign(self) -> None:
@@ -342,12 +342,12 @@ class Scheduler(Generic[R]):
 
     # ------------------------------------------------------------------ stopping
 
-    def stop(self, why: str) -> None:
-        """Starts no further run. Workers write a checkpoint of their run and exit."""
+    def stop(self, why: str, by: int = signal.SIGTERM) -> None:
+        """Starts no further run. Workers write a checkpoint of their run and exit; they get the signal `by`."""
         self.stopping = self.stopping or why
         for worker in self.workers:
             if worker.job is not None:
-                self.pool.stop(worker)
+                self.pool.stop(worker, by)
 
     def _note_signal(self, number: int, frame: FrameType | None) -> None:
         """Only notes the signal: a job that is being sent at this moment would miss a stop."""
@@ -361,8 +361,8 @@ class Scheduler(Generic[R]):
             # the second signal is sent to the workers, and interrupts their runs; the third ends them at once
             if self._handled > 2:
                 for worker in self.workers:
-                    self.pool.stop(worker, now=True)
-            self.stop(signal.Signals(number).name)
+                    self.pool.stop(worker, signal.SIGKILL)
+            self.stop(signal.Signals(number).name, number)
 
     def _listening(self) -> AbstractContextManager[None]:
         in_main = threading.current_thread() is threading.main_thread()

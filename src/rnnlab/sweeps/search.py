@@ -14,7 +14,7 @@ from rnnlab.runs.record import ENDED
 from rnnlab.runs.run import Run, legible, silently
 from rnnlab.runs.sources import Today, why_stale
 from rnnlab.sweeps import samplers
-from rnnlab.sweeps.estimate import guessed_steps
+from rnnlab.sweeps.estimate import first_validation, guessed_steps
 from rnnlab.sweeps.job import Outcome
 from rnnlab.sweeps.plan import Planned
 from rnnlab.sweeps.scheduler import Source
@@ -33,6 +33,7 @@ class Search(Source[Planned]):
         self.space, self.plan_point, self.options = space, plan_point, options
         self.config = example.config
         self.steps = guessed_steps(example.config, example.batches)
+        self.first = first_validation(example.config, example.batches)
         self.in_order = options["search_order"] == "deterministic"
         self.halving = options["prune"] == "halving"
         self.judges = options["prune"] not in ("none", "wilcoxon")  # Wilcoxon's test compares ended runs
@@ -40,7 +41,8 @@ class Search(Source[Planned]):
             raise UserError(f"sweep.prune={options['prune']}: what it stops depends on which run is faster; "
                             f"sweep.search_order=deterministic takes {', '.join(samplers.IN_ORDER)}")  # fmt: skip
         self.batch = options["search_batch"] if self.in_order or self.halving else 1
-        self.study = Study(space, options, self.config, example, self.steps)
+        self.study = Study(space, options, self.config, example, self.steps, self.first)
+        self.rungs = samplers.rungs(options, self.steps, self.first)
         self.began = time.monotonic()
         self.trials: list[Trial] = []
         self.refused: list[str] = []  # why points gave no run
@@ -210,8 +212,7 @@ class Search(Source[Planned]):
 
     def _next_rung(self, trial: Trial) -> float:
         """The step at which a trial waits for the others; infinity after the last rung."""
-        rungs = samplers.rungs(self.options, self.steps)
-        return rungs[trial.rung] if trial.rung < len(rungs) else math.inf
+        return self.rungs[trial.rung] if trial.rung < len(self.rungs) else math.inf
 
     def _promote(self) -> None:
         """When all trials of a batch have ended or wait at the rung: continues the best, and prunes the others."""
@@ -255,8 +256,10 @@ def describe(search: Search, took: float) -> list[str]:
     if len(search.space.seeds) > 1:
         lines.append(f"  {'seed':24} {len(search.space.seeds)} in each trial")
     if search.judges:
-        lines.append(f"  {'rungs':24} steps {', '.join(f'{at:,}' for at in samplers.rungs(options, search.steps))}"
-                     f" of {search.steps:,}")  # fmt: skip
+        lines.append(f"  {'rungs':24} steps {', '.join(f'{at:,}' for at in search.rungs)} of {search.steps:,}")
+        if (options["min_steps"] or search.first) < search.first:
+            lines.append(f"sweep.min_steps={options['min_steps']}: the first validation comes after step "
+                         f"{search.first:,}, so the first rung is there")  # fmt: skip
     measured = [d.key for d in search.space.dimensions if d.key.lstrip("+") in UNITS]
     if measured and search.config["monitor"] == LOSS:
         lines.append(

@@ -7,6 +7,7 @@ is over, or that is preempted, is queued again and connects again; its runs resu
 import math
 import queue
 import secrets
+import signal
 import socket
 import tempfile
 import threading
@@ -140,9 +141,9 @@ class SlurmPool:
     def send(self, worker: WorkerHandle, message: ToWorker) -> None:
         self._say(worker, "send", message)
 
-    def stop(self, worker: WorkerHandle, now: bool = False) -> None:
+    def stop(self, worker: WorkerHandle, by: int = signal.SIGTERM) -> None:
         with suppress(OSError):
-            self._say(worker, "stop", now)
+            self._say(worker, "stop", by)
 
     def ready(self, workers: list[WorkerHandle], timeout: float) -> Heard:
         """As `Pool.ready`. Raises UserError where no job is left that could train."""

@@ -104,6 +104,7 @@ class Study:
     config: RunConfig
     example: Planned
     steps: int
+    first: int  # the step of the first validation
     told: Counter[str] = field(default_factory=Counter)  # {state: number of trials} of an earlier command
     earlier: list[Planned] = field(default_factory=list)  # runs of its complete trials
     begun: list[int] = field(default_factory=list)  # numbers of the trials that it has begun and not told
@@ -129,7 +130,7 @@ class Study:
             study_name=self.id,  # fixed: Hyperband chooses a trial's bracket by this name and the trial's number
             directions=[lowest if self.sign > 0 else highest] + [lowest] * len(self.options["objectives"]),
             sampler=samplers.sampler(self.options, len(self.entries)),
-            pruner=samplers.pruner(self.options, self.steps),
+            pruner=samplers.pruner(self.options, self.steps, self.first),
         )
 
     def _refuse(self) -> None:
