@@ -168,6 +168,22 @@ def test_values_that_look_alike_in_short_are_kept_apart():
         by_conditions(board, ["cell=d/data.csv", "cell=c/other.csv"])
 
 
+def test_a_value_may_be_named_by_the_file_of_settings_that_chose_it(tmp_path):
+    """A sweep over scheduler=plateau,step has ReduceLROnPlateau and StepLR in its table."""
+    for name, target, mse in (("plateau", "torch.optim.lr_scheduler.ReduceLROnPlateau", 1.0),
+                              ("step", "torch.optim.lr_scheduler.StepLR", 2.0)):  # fmt: skip
+        for seed in (0, 1):
+            run = finished(tmp_path, name, seed, {}, {"loss/val": mse + 0.1 * seed, "metric/mse": mse})
+            run.write_config(run.config | {"scheduler": {"_target_": target}}, [f"scheduler={name}"])
+    board = of_runs(runs(tmp_path))
+    sides, keys = by_conditions(board, ["scheduler=step", "scheduler=plateau"])
+    assert keys == ["scheduler"] and [len(side.rows) for side in sides] == [1, 1]
+    (d,) = compare(board, sides, keys).differences
+    assert d.first == "scheduler=plateau" and d.effect == pytest.approx(0.5, rel=0.1)
+    with pytest.raises(UserError, match="scheduler=plato: no run has it"):
+        by_conditions(board, ["scheduler=step", "scheduler=plato"])
+
+
 @pytest.mark.parametrize(
     ("given", "meant"), [("[1,2]", [1, 2]), ("1_2", [1, 2]), ("null", None), ("1e-3", 0.001), ("1e6", 1e6)]
 )

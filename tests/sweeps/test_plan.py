@@ -331,5 +331,7 @@ def test_excluded_points(excluded):
 def test_the_same_run_twice_is_one_and_absent_devices_are_skipped():
     plan = made("experiment=sine", "optimizer.lr=1e-3,0.001,0.002", "trainer.accelerator=cpu,auto,gpu")
     assert plan.repeated == 5  # cpu and auto are the same, and so are two of the rates
+    assert plan.ineffective() == ["trainer.accelerator=auto"]
     assert made("experiment=sine", "optimizer.weight_decay=0.0,-0.0").repeated == 0  # as two single runs
+    assert not made("experiment=sine", "seed=0,1", "optimizer.lr=1e-3,2e-3").ineffective()
     assert [bool(r.why_skipped) for r in plan.runs] == [False, True, False, True]

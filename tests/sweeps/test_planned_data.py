@@ -99,6 +99,21 @@ def test_half_precision_on_a_cpu_is_refused():
         check(compose(["trainer.accelerator=cpu", "trainer.precision=16-mixed"]))
 
 
+def test_a_choice_without_an_effect_is_named(tmp_path, capsys):
+    """An experiment may set what a choice sets; the sweep only counted duplicates."""
+    for name, text in {
+        "optimizer/slow": "defaults: [adam]\nlr: 0.001\n",
+        "optimizer/fast": "defaults: [adam]\nlr: 0.1\n",
+        "experiment/own": "# @package _global_\ndefaults: [sine]\nname: own\noptimizer: {lr: 0.01}\n",
+    }.items():
+        file = tmp_path / "conf" / f"{name}.yaml"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+    asked = ["--config-dir", str(tmp_path / "conf"), "experiment=own", "optimizer=slow,fast", "--dry-run"]
+    assert main(["train", "-m", *asked, f"paths.outputs={tmp_path}"]) == 0
+    assert "optimizer=fast gives no run of its own: another value comes to" in capsys.readouterr().out
+
+
 def test_a_search_places_its_rungs_by_the_length_that_the_data_gives(tmp_path, capsys):
     """They were guessed for 10,000 rows, so that runs of a small file reached none of them, and none was pruned.
     Two rungs before the first validation would be decided by one score.

@@ -16,6 +16,7 @@ from rnnlab.report.numbers import number
 from rnnlab.report.row import Row, written
 from rnnlab.report.statistics import GREATER, LEVEL, LOG, PLAIN, Scale, Test, holm, scale_of
 from rnnlab.runs.identity import readable
+from rnnlab.runs.run import Run, legible, silently
 
 Blocks = dict[tuple[str, str], tuple[float, int]]  # {(the other settings, seed): (score, group of targets)}
 
@@ -149,7 +150,7 @@ def by_conditions(board: Leaderboard, conditions: Sequence[str]) -> tuple[list[S
             key = full_key(board, key)
             keys.append(key)
             values = _values(board, key)
-            meant = _meant(values, value)
+            meant = _meant(values, value) or _chosen(board, key, value)
             if not meant:
                 raise UserError(f"{part}: no run has it.{nearest(value, [readable(v) for v in values])}")
             if len(meant) > 1:
@@ -230,6 +231,16 @@ def _meant(values: Sequence[Any], text: str) -> list[Any]:
         [v for v in values if isinstance(v, int | float) and not isinstance(v, bool) and v == _number(text)],
     )
     return next(filter(None, ways), [])
+
+
+def _chosen(board: Leaderboard, key: str, text: str) -> list[Any]:
+    """The values of the rows whose runs were asked for with this text: scheduler=plateau, the name of a file of
+    settings, where the value is the class ReduceLROnPlateau.
+    """
+    first = [(row, Run(row.entries[0].folder)) for row in board.rows if key in row.parameters]
+    asked = legible(first, lambda one: one[1].overrides, silently)
+    found = [row.parameters[key] for (row, _), overrides in asked if f"{key}={text}" in overrides]
+    return list({repr(value): value for value in found}.values())
 
 
 def _number(text: str) -> float | None:

@@ -91,6 +91,13 @@ class Plan:
         values = {a.key: a.text.partition("=")[2] for a in planned.point if a.key in short}
         return " ".join(f"{short[key].lstrip('+')}={value}" for key, value in values.items())
 
+    def ineffective(self) -> list[str]:
+        """The swept choices of which each point gives the same run as another point, in the spelling of a command."""
+        texts = dict.fromkeys(text for repeated in self.same for text in repeated)
+        effective = {a.text for planned in self.runs for a in planned.point} if texts else set()
+        effective |= {a.text for point, _ in self.invalid for a in point} if texts else set()
+        return [text for text in texts if text not in effective]
+
     def counts(self) -> Counter[str]:
         """The number of runs of each status."""
         return Counter(r.status for r in self.runs)

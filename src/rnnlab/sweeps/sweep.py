@@ -28,6 +28,7 @@ from rnnlab.sweeps.slurm import DETACHED, OVER, SlurmSweep, require_slurm, worke
 from rnnlab.sweeps.space import Space
 
 SHOWN_NOTES = 8  # the most warnings that are shown
+SHOWN_VALUES = 4  # the most values without an effect that are named
 
 
 def sweep(
@@ -135,6 +136,11 @@ def _headlines(plan: Plan, took: float, reruns_stale: bool) -> list[str]:
     words += [f"{plan.excluded:,} excluded"] if plan.excluded else []
     words += [counted(plan.repeated, "duplicate")] if plan.repeated else []
     lines = [f"{', '.join(words)}; planned in {took:.2f} s"]
+    if ineffective := plan.ineffective():
+        more = f" and {len(ineffective) - SHOWN_VALUES:,} more" if len(ineffective) > SHOWN_VALUES else ""
+        gives = "gives no run of its own" if len(ineffective) == 1 else "give no runs of their own"
+        lines.append(f"{', '.join(ineffective[:SHOWN_VALUES])}{more} {gives}: another value comes to the same, or the "
+                     "experiment sets the same keys")  # fmt: skip
     lines += [f"sweep.exclude: {condition} matches no point" for condition in plan.unmatched]
     lines += [
         f"{why}; the run is trained again, from its checkpoint if that is whole" for why in plan.damaged
