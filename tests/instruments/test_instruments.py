@@ -167,7 +167,11 @@ def test_saturation_and_dead_units_by_hand():
     assert dead(h) == pytest.approx(0.2)
     states = States()
     states.step, states.h, states.saturated, states.dead = 1, [torch.randn(3, 2, 400)], {}, 1 / 400
-    assert states.draw(None, None).get_suptitle() == "0.25% of 400 units are dead"
+    drawn = states.draw(None, None)
+    assert drawn.get_suptitle() == "0.25% of 400 units are dead"
+    assert len(drawn.axes) == 2  # the heat map and its colours: the shares would be a panel with one bar
+    states.saturated = {"update": 0.5}
+    assert len(states.draw(None, None).axes) == 3
 
 
 def test_the_block_of_the_candidate(sine):

@@ -102,6 +102,14 @@ def test_a_curve_has_three_points_at_least(tmp_path):
     assert run_curves(run).count("<polyline") == 2 and "class=key" in run_curves(run)
 
 
+@pytest.mark.parametrize(("off", "curves"), [(1.0, 2), (1 + 1e-7, 2), (1.01, 3)])
+def test_the_metric_that_is_the_loss_is_no_second_curve(tmp_path, off, curves):
+    loss = [(s, 1 / s) for s in range(1, 6)]
+    nats = [(s, off * v) for s, v in loss]
+    page = run_curves(written(tmp_path, {"loss/train": loss, "loss/val": loss, "metric/nats": nats}))
+    assert page.count("<polyline") == curves and ("loss (nats)" in page) is (curves == 2)
+
+
 def written(folder, metrics):
     run = Run(folder / "exp" / "run")
     run.create("id", "exp", {"model": {"loss": "mse"}, "seed": 0, "mode": "min"}, [])

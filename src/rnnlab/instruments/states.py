@@ -4,6 +4,7 @@ from typing import cast
 
 import numpy as np
 import torch
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from rnnlab.cells import Cell, Gate
@@ -46,7 +47,8 @@ class States(Instrument):
         return found
 
     def draw(self, task: Task, data: SequenceData) -> Figure:
-        figure, left, right = panels(10, 4.6, 2.4, 1, narrow=self.narrow)
+        widths = (2.4, 1) if self.saturated else (1,)  # dead units alone are in the headline
+        figure, left, *beside = panels(10, 4.6, *widths, narrow=self.narrow)
         h = self.h[-1]
         moving = h.std(dim=(0, 1)).argsort(descending=True)[:UNITS]
         shown = h[:, 0, moving].T.float().cpu().numpy()  # (units, T), the most active on top
@@ -62,23 +64,28 @@ class States(Instrument):
         bar = figure.colorbar(picture, ax=left, pad=0.01, aspect=30)
         bar.outline.set_visible(False)
         bar.ax.tick_params(labelsize=8.5, color=GREY)
-        names = [*self.saturated, "dead units"]
-        shares = [*self.saturated.values(), self.dead]
-        colours = [BLUE] * len(self.saturated) + [ORANGE]
-        places = np.arange(len(names))[::-1]
-        right.barh(places, [100 * s for s in shares], color=colours, height=0.6)
-        quiet(right, "percent", "")
-        right.grid(axis="y", visible=False)
-        right.set_yticks(places, names)
-        right.set_xlim(0, max(10.0, 115 * max(shares)))
-        for place, share in zip(places, shares, strict=True):
-            right.annotate(f"{100 * share:.1f}", (100 * share, place), (4, 0), textcoords="offset points",
-                           va="center", fontsize=8.5)  # fmt: skip
-        right.set_title("saturated, dead", loc="left", fontsize=10.5)
+        for axes in beside:
+            self._shares(axes)
         units = f"{h.shape[-1] * len(self.h)} units"
         message = f"{100 * self.dead:.3g}% of {units} are dead" if self.dead else f"All {units} move"
         headline(figure, message, self.when)
         return figure
+
+    def _shares(self, axes: Axes) -> None:
+        """Bars with the shares of saturated gates and of dead units."""
+        names = [*self.saturated, "dead units"]
+        shares = [*self.saturated.values(), self.dead]
+        colours = [BLUE] * len(self.saturated) + [ORANGE]
+        places = np.arange(len(names))[::-1]
+        axes.barh(places, [100 * s for s in shares], color=colours, height=0.6)
+        quiet(axes, "percent", "")
+        axes.grid(axis="y", visible=False)
+        axes.set_yticks(places, names)
+        axes.set_xlim(0, max(10.0, 115 * max(shares)))
+        for place, share in zip(places, shares, strict=True):
+            axes.annotate(f"{100 * share:.1f}", (100 * share, place), (4, 0), textcoords="offset points",
+                          va="center", fontsize=8.5)  # fmt: skip
+        axes.set_title("saturated, dead", loc="left", fontsize=10.5)
 
 
 def saturation(gate: Gate, values: torch.Tensor) -> float:

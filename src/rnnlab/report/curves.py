@@ -41,12 +41,14 @@ def run_curves(run: Run) -> str:
     lost = (int(why[2]), float(why[1])) if why else None
     panels = []
     loss = [(t, c) for t, c in (("loss/train", BLUE), ("loss/val", ORANGE)) if t in curves]
+    same = next((tag for tag in curves if tag.startswith("metric/") and _equal(curves, tag, "loss/val")), "")
     if loss:
         level = levels(*loss_units_of(run))
-        panels.append(_panel("loss", [(curves[tag], colour) for tag, colour in loss], level, lost=lost))
+        title = f"loss ({same.removeprefix('metric/')})" if same else "loss"
+        panels.append(_panel(title, [(curves[tag], colour) for tag, colour in loss], level, lost=lost))
     for tag in curves:
         name = tag.removeprefix("metric/")
-        if tag.startswith("metric/") and name not in DERIVED:
+        if tag.startswith("metric/") and tag != same and name not in DERIVED:
             panels.append(_panel(name, [(curves[tag], ORANGE)], levels(name)))
     for tag in ("optim/grad_norm", "optim/lr"):
         if tag in curves and np.ptp(curves[tag][1]) > 0:
@@ -67,6 +69,14 @@ def run_curves(run: Run) -> str:
 def _finite(steps: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     sound = np.isfinite(values)
     return steps[sound], values[sound]
+
+
+def _equal(curves: dict[str, tuple[np.ndarray, np.ndarray]], one: str, other: str) -> bool:
+    """Whether two curves are the same up to rounding, as the loss and the metric that it is."""
+    if one not in curves or other not in curves:
+        return False
+    (steps, values), (at, beside) = curves[one], curves[other]
+    return np.array_equal(steps, at) and np.allclose(values, beside, rtol=1e-5, atol=0)
 
 
 def _numbers(few: dict[str, Any], lost: tuple[int, float] | None) -> str:

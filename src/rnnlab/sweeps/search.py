@@ -256,7 +256,9 @@ def describe(search: Search, took: float) -> list[str]:
     if len(search.space.seeds) > 1:
         lines.append(f"  {'seed':24} {len(search.space.seeds)} in each trial")
     if search.judges:
-        lines.append(f"  {'rungs':24} steps {', '.join(f'{at:,}' for at in search.rungs)} of {search.steps:,}")
+        lines.append(
+            f"  {'rungs':24} steps {', '.join(f'{at:,}' for at in search.rungs)} of {search.steps:,}"
+        )
         if (options["min_steps"] or search.first) < search.first:
             lines.append(f"sweep.min_steps={options['min_steps']}: the first validation comes after step "
                          f"{search.first:,}, so the first rung is there")  # fmt: skip
