@@ -1,6 +1,8 @@
 """What a trained model refuses of new data, and what is not run without trust."""
 
+import random
 import shutil
+from pathlib import Path
 
 import pytest
 from tables import table
@@ -55,6 +57,32 @@ def test_a_corpus_takes_the_place_of_the_runs_own_file(text):
     assert run.config["data"]["path"]
     found = run.evaluate("data.corpus=pydoc", "data.limit=3000")
     assert found.data["content_hash"] != run.evaluate("data.limit=3000", split="all").data["content_hash"]
+
+
+def test_passages_of_the_training_text_in_a_new_text_are_named(text, tmp_path, capsys):
+    """A text that began with the training text was scored without a word."""
+    own = Path(text.config["data"]["path"]).read_text()
+    new = "".join(random.Random(3).choices(sorted(set(own)), k=640))
+    known = "100% of the text, in pieces of 64 characters, also stand in the text that the run was trained on"
+    for name, content, said in (("piece", own[100:900], known), ("longer", own[:640] + new, known.replace("100", "50")),
+                                ("new", new, "")):  # fmt: skip
+        (tmp_path / name).write_text(content)
+        assert text.evaluate(f"data.path={tmp_path / name}").split == "all"
+        err = capsys.readouterr().err
+        assert err.startswith(said) if said else not err, name
+
+
+def test_remarks_on_other_parts_are_not_printed(tmp_path, capsys):
+    (tmp_path / "own.txt").write_text("abcdefgh" * 200)
+    run = rnnlab.train("data=chars", "model=char_lm", f"data.path={tmp_path / 'own.txt'}", "data.segment=8",
+                       "data.batch_size=4", "trainer.max_steps=1", "trainer.accelerator=cpu", "model.hidden_size=2",
+                       "data.fractions=[0.8,0.1,0.1]", "data.unknown=skip", f"paths.outputs={tmp_path}")  # fmt: skip
+    (tmp_path / "own.txt").write_text("abcdefgh" * 170 + "abcdefzh" * 10 + "abcdefgh" * 20)
+    capsys.readouterr()
+    run.evaluate("data.unknown=skip", split="test")
+    assert "part" not in capsys.readouterr().err.replace("its parts are cut", "")
+    run.evaluate("data.unknown=skip", split="val")
+    assert "the validation part: 10 of" in capsys.readouterr().err
 
 
 def test_a_corpus_beside_a_file_is_refused(text, tmp_path):

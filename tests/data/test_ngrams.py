@@ -7,7 +7,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from rnnlab.data.ngrams import NGram, windows
+from rnnlab.data.ngrams import NGram, repeated, windows
 
 
 def brute(text: tuple[int, ...], history: tuple[int, ...], c: int, size: int) -> float:
@@ -60,3 +60,22 @@ def test_a_large_alphabet_lowers_the_order_until_the_numbers_fit():
         brute(tuple(ids.tolist()), (60_000, 65_534), 65_535, 2**16), rel=1e-12
     )
     assert NGram(ids % 2, 1 << 12).order == 5
+
+
+@pytest.mark.parametrize("chunk", [1 << 22, 50])
+def test_what_a_text_repeats_is_counted_as_by_comparing_all_its_pieces(monkeypatch, chunk):
+    monkeypatch.setattr("rnnlab.data.ngrams.CHUNK", chunk)
+    rng = np.random.default_rng(5)
+    known = rng.integers(0, 3, 700)
+    known[:100] = 1  # a long run of one character
+    for n in (0, 15, 16, 40, 64, 130, 500):
+        for at in (0, 3, 333):
+            text = rng.integers(0, 3, n)
+            text[n // 3 : 2 * n // 3] = known[at : at + 2 * n // 3 - n // 3]
+            length = next((size for size in (64, 32, 16) if size <= n), 0)
+            pieces = [text[i : i + length] for i in range(0, n - length + 1, length)] if length else []
+            held = [
+                any((known[j : j + length] == piece).all() for j in range(701 - length)) for piece in pieces
+            ]
+            assert repeated(text, known) == (np.mean(held) if held else 0.0), (n, at)
+    assert repeated(known, known) == repeated(known[37:301], known) == 1.0

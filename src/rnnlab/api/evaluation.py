@@ -14,6 +14,7 @@ from rnnlab.runs.sources import why_stale
 if TYPE_CHECKING:
     import pandas
 
+KNOWN = 0.01  # from this share of a new text on that the training text holds, too, there is a warning
 BY = ("step", "target", "series")
 
 
@@ -153,16 +154,25 @@ def evaluate(
 
 
 def learned_from(run: Run, task: Any, data: Any) -> None:
-    """For a new text: lets its n-gram baselines count the text that the run was trained on, if that still exists."""
+    """For a new text, if the text that the run was trained on still exists: lets its n-gram baselines count that, and
+    warns where they share passages.
+    """
     from rnnlab.data import Chars
     from rnnlab.runs.data import load_data
 
     if isinstance(data, Chars):
         try:
-            data.count(load_data(run, task.spec))
+            own = load_data(run, task.spec)
+            data.count(own)
         except UserError as error:
             warn(
                 f"the n-gram baselines are left out: the text that the run learned from cannot be read ({error})"
+            )
+            return
+        if (share := data.known_to(own, "test")) > KNOWN:
+            warn(
+                f"{100 * share:.3g}% of the text, in pieces of 64 characters, also stand in the text that the run was "
+                "trained on: its score is no score on new text"
             )
 
 

@@ -63,11 +63,13 @@ def part(
         limited = any(o.lstrip("+").startswith("data.limit=") for o in overrides)
         overrides = overrides if limited else [*overrides, "data.limit=null"]
     data = load_data(run, task.spec, overrides, whole=whole, trust=trust)
-    for remark in getattr(data, "remarks", []):
-        warn(remark)
     found: Any = "test" if whole or split is None else split
     if split is None and data.loader(found) is None:
         found = "val"
+    others = tuple(f"the {name} part" for key, name in TITLES.items() if key != found)
+    for remark in getattr(data, "remarks", []):
+        if not remark.startswith(others):
+            warn(remark)
     if split is None and not new and names_data(overrides):
         warn(
             f"the data named is that of the run: its {TITLES[found]} part is scored; --split all takes all of it"

@@ -15,7 +15,7 @@ from rnnlab.config.data_schema import ALL_TEST
 from rnnlab.data import corpora
 from rnnlab.data.loader import Loader
 from rnnlab.data.module import NAMES, SPLITS, SequenceData, Split, spread
-from rnnlab.data.ngrams import NGram
+from rnnlab.data.ngrams import NGram, repeated
 from rnnlab.data.parts import parts
 from rnnlab.data.textfile import read_texts
 from rnnlab.data.vocabulary import Vocabulary, listed
@@ -246,6 +246,12 @@ class Chars(SequenceData):
         ids = other._ids["train"][-COUNTED:].numpy()
         self._ngram, self._counted = NGram(ids, self.spec["vocabulary_size"]), len(ids)
         self._baselines.clear()
+
+    def known_to(self, other: "Chars", split: Split) -> float:
+        """The share of a part, in pieces of 64 characters, that occurs in the training part of `other`, which was set
+        up with the same vocabulary.
+        """
+        return repeated(self._ids[split].numpy(), other._ids["train"].numpy())
 
     def facts(self, split: Split) -> dict[str, float]:
         """Characters of the part, how many of them are scored, and the size of the vocabulary."""

@@ -60,6 +60,41 @@ class NGram:
         return -float(counts @ np.log(self.probability(codes, order)))
 
 
+def repeated(text: np.ndarray, known: np.ndarray, length: int = 64) -> float:
+    """The share of the pieces of `length` ids of `text` (N) that occur somewhere in `known` (M); both are integers.
+
+    The pieces follow each other without overlap; those of a text below `length` ids are shorter by half, and again, but
+    not shorter than 16: of less than that the share is 0.
+    """
+    while length > len(text):
+        length //= 2
+    if length < 16:
+        return 0.0
+    pieces, counts = np.unique(_hashes(text, length)[::length], return_counts=True)
+    found = np.zeros(len(pieces), dtype=bool)
+    bits = np.uint64((1 << 22) - 1)
+    few = np.zeros(1 << 22, dtype=bool)  # of all hashes only those with such last bits are looked up
+    few[pieces & bits] = True
+    for start in range(0, len(known) - length + 1, CHUNK):
+        hashes = _hashes(known[start : start + CHUNK + length - 1], length)
+        hashes = hashes[few[hashes & bits]]
+        place = np.minimum(np.searchsorted(pieces, hashes), len(pieces) - 1)
+        found[place[pieces[place] == hashes]] = True
+    return float(counts[found].sum() / counts.sum())
+
+
+def _hashes(ids: np.ndarray, length: int) -> np.ndarray:
+    """A hash of 64 bits of each stretch of `length` ids, a power of two: (N) -> (N-length+1)."""
+    hashes = (ids.astype(np.uint64) + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
+    hashes ^= hashes >> np.uint64(29)
+    width, factor = 1, np.uint64(0xD1342543DE82EF95)
+    with np.errstate(over="ignore"):
+        while width < length:  # of two halves to a whole
+            hashes = hashes[:-width] * factor + hashes[width:]
+            width, factor = 2 * width, factor * factor
+    return hashes
+
+
 def windows(rows: np.ndarray, order: int, size: int) -> np.ndarray:
     """Each stretch of `order` ids in each row as a number in base `size`, int64: rows (B, L) -> (B, L-order+1)."""
     last = rows.shape[1] - order + 1

@@ -79,4 +79,5 @@ def message(run: Run, data: SequenceData, curve: Learning) -> tuple[str, str]:
     if (floor := data.floor(split).get(metric)) is not None:
         beside[curve.floor_name] = floor
     compared = ", ".join(f"{n} {v:.3g}" for n, v in sorted(beside.items(), key=lambda item: item[1]))
+    compared += "; all fitted to this part" if split == "train" and compared else ""
     return f"{name}: {PART[split]} {words} {value:.3g}", f"({compared})" if compared else ""
