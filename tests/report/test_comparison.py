@@ -207,6 +207,35 @@ def test_the_caption_says_where_a_seed_lacks_some_of_the_settings():
     assert "each a geometric mean over 1 to 2 other settings" in caption()
 
 
+def test_where_the_other_side_has_no_result_the_number_of_such_runs_is_named():
+    entries = board_entries(drawn(3, 0.5, seeds=2))
+    for entry in entries:
+        if entry.record["config"][0] == "gru":
+            entry.record["status"] = "failed"
+    board = leaderboard(entries, "min", lambda e: {"mode": "min", "data": {}, "model": {
+        "cell": e.record["config"][0], "num_layers": e.record["config"][1], "loss": "mse"}})  # fmt: skip
+    said = "all finished runs are on one side; 4 runs without a result are left out"
+    with pytest.raises(UserError, match=said):
+        compare(board, *by_key(board, "model.cell"))
+
+
+def test_scores_without_a_pair_are_counted():
+    scores = drawn(1, 0.5)
+    board = board_of(scores)
+    assert compare(board, *by_key(board, "cell")).left_out() == []
+    (other,) = {cell for cell, _, _ in scores} - {"gru"}
+    del scores["gru", 2, 3]
+    scores |= {("gru", 4, seed): 1.0 for seed in range(2)}
+    board = board_of(scores)
+    found = compare(board, *by_key(board, "cell"))
+    first, second = f"cell={other}", "cell=gru"
+    assert set(found.left_out()) == {
+        f"1 score of {first} has no pair in {second} (other settings or seeds), and is left out",
+        f"2 scores of {second} have no pair in {first} (other settings or seeds), and are left out",
+    }
+    assert sum(map(sum, [d.alone for d in found.differences])) == 3
+
+
 def test_a_configuration_of_two_experiments_is_on_both_sides(tmp_path):
     """The runs of a configuration that lies in both folders were all given to the side that was named first."""
     for folder, cell, values in (

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from rnnlab.report.leaderboard import Leaderboard
 
 
+SHOWN = 4  # the most lines about scores without a pair
+
+
 def is_experiment(word: str) -> bool:
     """Whether a word names a folder to compare. A folder without runs may have the name of a KEY, such as "data"."""
     folder = Path(word)
@@ -134,6 +137,11 @@ def show(found: "comparison.Comparison", left_out: int) -> None:
         console.print(
             f"{counted(left_out, 'run')} without a result {'is' if left_out == 1 else 'are'} left out."
         )
+    unpaired = found.left_out()
+    for said in unpaired[:SHOWN]:
+        console.print(said, soft_wrap=True)
+    if len(unpaired) > SHOWN:
+        console.print(f"and {counted(len(unpaired) - SHOWN, 'more such line')}")
     heads, lines = found.heads(), [[one_line(cell) for cell in line] for line in found.lines()]
     below = []  # names and verdicts, where a terminal is too narrow for them
     if sum(max(map(len, column)) + 2 for column in zip(heads, *lines, strict=True)) > console.width:
@@ -155,7 +163,8 @@ def as_json(found: "comparison.Comparison") -> dict[str, Any]:
     for d in found.differences:
         low, high = d.interval
         row = {"first": d.first, "second": d.second, "pairs": d.test.n, "first_wins": d.wins, "effect": d.effect,
-               "low": low, "high": high, "p_first_better": d.better, "p_holm": d.p, "verdict": d.verdict}  # fmt: skip
+               "unpaired": list(d.alone), "low": low, "high": high, "p_first_better": d.better, "p_holm": d.p,
+               "verdict": d.verdict}  # fmt: skip
         rows.append({k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in row.items()})
     about = {"metric": found.metric, "effect": found.effect, "paired_by": found.unit}
     return about | {"settings": found.settings, "differences": rows}

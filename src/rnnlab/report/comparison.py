@@ -39,6 +39,10 @@ class Difference(NamedTuple):
     scale: Scale
     level: float  # of each interval, so that all intervals together hold with 95%
     lower_is_better: bool
+    alone: tuple[int, int] = (
+        0,
+        0,
+    )  # scores of the first and of the second side that have no pair in the other
 
     @property
     def effect(self) -> float:
@@ -111,6 +115,17 @@ class Comparison(NamedTuple):
             found.append([d.first, d.second, str(d.test.n), str(d.wins), number(d.effect), between, chance,
                           number(d.p), d.verdict])  # fmt: skip
         return found
+
+    def left_out(self) -> list[str]:
+        """Lines about scores that only one of two sides has, at a setting and a seed."""
+        sides = [pair for d in self.differences
+                 for pair in ((d.first, d.second, d.alone[0]), (d.second, d.first, d.alone[1]))]  # fmt: skip
+        return [
+            f"{counted(n, 'score')} of {one} {'has' if n == 1 else 'have'} no pair in {other} (other settings or "
+            f"seeds), and {'is' if n == 1 else 'are'} left out"
+            for one, other, n in sides
+            if n
+        ]
 
     def caption(self) -> str:
         what = (
@@ -258,7 +273,11 @@ def compare(board: Leaderboard, sides: list[Side], keys: Sequence[str], metric: 
     pair is a setting. Raises UserError where sides share neither, or were scored on different targets.
     """
     if len(sides) < 2:
-        raise UserError("there is nothing to compare: all finished runs are on one side")
+        lost = len(board.others)
+        left_out = f"; {counted(lost, 'run')} without a result {'is' if lost == 1 else 'are'} left out"
+        raise UserError(
+            f"there is nothing to compare: all finished runs are on one side{left_out if lost else ''}"
+        )
     if not metric and not board.compares:
         raise UserError(f"{board.notes[0]} --metric names another score")
     metric = metric or board.metric
@@ -269,7 +288,7 @@ def compare(board: Leaderboard, sides: list[Side], keys: Sequence[str], metric: 
     scale = scale_of(np.array([v for one in blocks for v, _ in one.values()]), False) if lower else PLAIN
     typical = [np.mean(scale.to(np.array([v for v, _ in one.values()]))) for one in blocks]
     order = sorted(range(len(sides)), key=lambda i: (1 if lower else -1) * typical[i])
-    tests, settings, units = [], set(), set()
+    tests, alone, settings, units = [], [], set(), set()
     for a, b in itertools.combinations(order, 2):
         shared = [at for at in blocks[a] if at in blocks[b]]
         names = f"{sides[a].name} and {sides[b].name}"
@@ -287,13 +306,14 @@ def compare(board: Leaderboard, sides: list[Side], keys: Sequence[str], metric: 
             d = float(to(np.array(blocks[a][at][0]))) - float(to(np.array(blocks[b][at][0])))
             by_unit[at[1] if unit == "seed" else at[0]].append(d)
         units.add(unit)
+        alone.append((len(blocks[a]) - len(shared), len(blocks[b]) - len(shared)))
         settings |= {len(d) for d in by_unit.values()} if unit == "seed" else {1}
         means = np.array([np.mean(d) for d in by_unit.values()])
         tests.append((a, b, Test.of(means), int(((means < 0) if lower else (means > 0)).sum())))
     ps = holm([test.p for _, _, test, _ in tests])
     level = 1 - (1 - LEVEL) / len(tests)
-    found = [Difference(sides[a].name, sides[b].name, test, p, wins, scale, level, lower)
-             for (a, b, test, wins), p in zip(tests, ps, strict=True)]  # fmt: skip
+    found = [Difference(sides[a].name, sides[b].name, test, p, wins, scale, level, lower, unpaired)
+             for (a, b, test, wins), p, unpaired in zip(tests, ps, alone, strict=True)]  # fmt: skip
     unit = units.pop() if len(units) == 1 else "pair"
     return Comparison(metric, unit, max(settings), found, min(settings), also)
 
