@@ -18,7 +18,9 @@ SMOOTH = (
     torch.tanh, torch.sigmoid, torch.sin, torch.cos, torch.square, functional.softplus, functional.silu,
     functional.gelu, functional.elu, torch.neg, torch.erf,
 )  # fmt: skip
-CORNERED = (torch.relu, functional.leaky_relu, torch.abs, lambda a: a.clamp(-0.7, 0.8))
+CORNERED = (
+    torch.relu, functional.leaky_relu, torch.abs, lambda a: a.clamp(-0.7, 0.8), lambda a: a * torch.tanh(a).detach(),
+)  # fmt: skip
 NARROWED = (
     lambda a: torch.exp(torch.tanh(a)), lambda a: torch.log(1.5 + torch.tanh(a)), lambda a: torch.log1p(a.square()),
     lambda a: torch.sqrt(0.1 + a.square()), lambda a: torch.rsqrt(0.5 + a.square()),

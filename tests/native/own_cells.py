@@ -212,6 +212,20 @@ class Attentive(Cell):
         return h, (h, focus + torch.zeros_like(h))
 
 
+class Steep(Cell):
+    """A steeper gate with the gradient of a sigmoid."""
+
+    gates, states = 2, 1
+
+    def step(self, u, state):
+        (h,) = state
+        c, g = (u + self.recur(h)).chunk(2, dim=-1)
+        g = sigmoid(g)
+        g = g + (g * g * (3 - 2 * g) - g).detach()
+        h = g * h + (1 - g) * tanh(c) * torch.detach(1 + h * h)
+        return h, (h,)
+
+
 OWN = (
     UGRNN,
     MGU,
@@ -225,4 +239,5 @@ OWN = (
     Deep,
     Warming,
     Attentive,
+    Steep,
 )

@@ -332,13 +332,28 @@ class Clock(Cell):
         return h, (h,)
 
 
+class Detaches(Cell):
+    """Torch makes no gradient for the parameter, and an optimizer then leaves it alone; a gradient of 0 is another."""
+
+    gates = 1
+
+    def __init__(self, input_size, hidden_size, **common):
+        super().__init__(input_size, hidden_size, **common)
+        self.decay = nn.Parameter(torch.ones(hidden_size))
+
+    def step(self, u, state):
+        (h,) = state
+        h = tanh(u + self.recur(h)) * self.decay.detach()
+        return h, (h,)
+
+
 REFUSED = {
     Decides: "step: a decision that depends on data", Items: "item", Keeps: "keeps last on self",
     Remembers: "keeps seen on self", Looks: "keeps _opened on self", Lists: "keeps log on self",
     Clips: "autograd.Function with a gradient of its own", Floors: "div cannot be compiled as it is used",
     Sizes: "size of the batch", Single: "cannot be compared with its own step", Locked: "cannot be compared",
     Draws: "random", Sorts: "sort", Unregistered: "register_buffer",
-    InPlace: "mul_", Clock: "changes from call to call",
+    InPlace: "mul_", Detaches: "a parameter without its gradient", Clock: "changes from call to call",
 }  # fmt: skip
 
 

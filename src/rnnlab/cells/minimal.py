@@ -1,21 +1,34 @@
 """minGRU and minLSTM (Feng et al. 2024, "Were RNNs all we needed?"): gates that see the input alone."""
 
+import functools
 from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, sigmoid
-from torch.nn import functional
 
 from rnnlab.cells.cell import Cell, State
 from rnnlab.cells.choice import check_choice
 from rnnlab.cells.description import Gate
 
 Candidate = Literal["linear", "positive"]
+SHUT = -40.0  # below it sigmoid(x) is exp(x) to all digits
 
 
 def positive(a: Tensor) -> Tensor:
     """The paper's g, above 0 so that its logarithm can be taken."""
     return torch.where(a >= 0, a + 0.5, sigmoid(a))
+
+
+def exponentials(*sums: Tensor) -> list[Tensor]:
+    """exp(-a) for each of several gates' sums, for the ratios of the gates.
+
+    Where all are below `SHUT`, ratios depend on their differences alone, and all are shifted up to it: the gates may be
+    so small that their sum is 0. What is then more than 20 below it counts as 20 below it, so that exp and its products
+    stay finite; ratios change by 2e-9 at most. Neither shift has a gradient.
+    """
+    largest = functools.reduce(torch.maximum, sums)
+    shifted = [a - torch.clamp(largest - SHUT, max=0).detach() for a in sums]
+    return [torch.exp(-(a + (torch.clamp(a, min=SHUT - 20) - a).detach())) for a in shifted]
 
 
 class MinGRU(Cell):
@@ -54,8 +67,7 @@ h' = (1 - z) h + z n"""
 class MinLSTM(Cell):
     """The weights of old state and candidate add up to 1. The output is the new h. `candidate` as in `MinGRU`.
 
-    f / (f + i) is computed from the gates' sums as sigmoid(softplus(-i) - softplus(-f)): both gates may be so small
-    that f + i is 0.
+    f / (f + i) is computed from the gates' sums as (1 + exp(-i)) / (2 + exp(-i) + exp(-f)).
     """
 
     paper = "Feng et al. 2024"
@@ -87,5 +99,6 @@ h' = f / (f + i) h + i / (f + i) n"""
         (h,) = state
         f, i, n = u.chunk(3, dim=-1)
         n = positive(n) if self.candidate == "positive" else n
-        h = n + sigmoid(functional.softplus(-i) - functional.softplus(-f)) * (h - n)
+        a, b = exponentials(i, f)
+        h = n + (1 + a) * torch.reciprocal(2 + a + b) * (h - n)
         return h, (h,)

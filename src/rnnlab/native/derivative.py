@@ -50,7 +50,8 @@ RULES: dict[str, Rule] = {
     "add": lambda e, g, a, b: (g, g),
     "sub": lambda e, g, a, b: (g, neg(g)),
     "mul": lambda e, g, a, b: (mul(g, b), mul(g, a)),
-    "div": lambda e, g, a, b: (div(g, b), neg(mul(div(g, b), e))),
+    # of a reciprocal without another division
+    "div": lambda e, g, a, b: (div(g, b), neg(mul(mul(g, e) if a is ONE else div(g, b), e))),
     "neg": lambda e, g, a: (neg(g),),
     "tanh": lambda e, g, a: _times(sub(ONE, mul(e, e)), g),
     "sigmoid": lambda e, g, a: _times(sub(e, mul(e, e)), g),
@@ -66,6 +67,7 @@ RULES: dict[str, Rule] = {
     "erf": lambda e, g, a: _times(mul(constant(2 / math.sqrt(math.pi)), apply("exp", neg(mul(a, a)))), g),
     "abs": lambda e, g, a: _times(apply("sign", a), g),
     "sign": lambda e, g, a: (ZERO,),
+    "detach": lambda e, g, a: (ZERO,),
     "power": lambda e, g, a, b: (
         _where_not_zero(b, mul(g, mul(b, apply("power", a, sub(b, ONE))))),
         select(apply("equal", a, ZERO), ZERO, mul(g, mul(e, apply("log", a)))),

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Sequence
 
 from rnnlab.native.derivative import gradients
 from rnnlab.native.expressions import (
-    CHEAP,
     CONDITIONS,
+    FREE,
     LEAVES,
     SUMS,
     ZERO,
@@ -16,9 +16,6 @@ from rnnlab.native.expressions import (
     ordered,
     rebuild,
 )
-
-FREE = CHEAP - {"div", "sqrt"}
-"""Operations that cost no more than a load from memory."""
 
 
 def separate(

@@ -26,9 +26,11 @@ mask(): the dropout mask on sources of products, drawn once a sequence. keep(k):
 old value (zoneout), drawn in each step. slot(k, sources): a sum of products, inputs and biases. d_...: gradients from
 the next step, the layer above, or a product; for derived(k) summed over all steps."""
 CHEAP = frozenset(
-    ("add", "sub", "mul", "div", "neg", "abs", "sign", "sqrt", "max", "min", "select", "relu")
+    ("add", "sub", "mul", "div", "neg", "abs", "sign", "sqrt", "max", "min", "select", "relu", "detach")
 ) | {"less", "less_equal", "equal", "not_equal", "and", "or", "not"}
 """Operations of a few instructions."""
+FREE = CHEAP - {"div", "sqrt"}
+"""Those that cost no more than a load from memory."""
 CONDITIONS = frozenset(("less", "less_equal", "equal", "not_equal", "and", "or", "not"))
 SUMS = frozenset(("sum",))
 """sum(a): over all units of a row; the result is equal for all units."""

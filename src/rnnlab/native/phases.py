@@ -144,6 +144,8 @@ class Function:
         operands = [self.name(a) for a in e.operands]
         if e.op in INFIX and not (e.op in ONE_A_ROW and e in self.of_row):
             return f"{operands[0]} {INFIX[e.op]} {operands[1]}"
+        if e.op == "detach":  # only the derivative knows of it
+            return operands[0]
         if e.op == "neg":
             return f"-{operands[0]}"
         if e.op == "not":

@@ -7,7 +7,7 @@ from dataclasses import replace
 from rnnlab.native import expressions as ex
 from rnnlab.native.derivative import gradients
 from rnnlab.native.derived import gained, separate
-from rnnlab.native.expressions import CHEAP, ZERO, Expression, make, ordered
+from rnnlab.native.expressions import CHEAP, FREE, ZERO, Expression, make, ordered, uniform
 from rnnlab.native.plan import Plan, Product
 from rnnlab.native.quiet import made_quiet
 from rnnlab.native.schedule import Loops, Time, last_reads, schedule, times
@@ -188,7 +188,7 @@ class _Planner:
         d_times: dict[Expression, Time],
     ) -> None:
         """Decides which values are kept for the backward pass, and where."""
-        stored, primal = plan.stored(), plan.primal
+        stored, primal, same = plan.stored(), plan.primal, uniform(ordered(plan.primal))
         back_roots = [*plan.deltas.values(), *plan.carry.values()]
         keep: dict[Expression, None] = {}
         needed: set[int] = set()  # slots whose sums the backward pass reads
@@ -205,7 +205,7 @@ class _Planner:
                     continue
                 if e in stored or e in sources or not e.operands:
                     continue
-                if e.op not in CHEAP:
+                if e.op not in (CHEAP if e in same else FREE):
                     keep[e] = None
                     continue
             todo.extend(e.operands)

@@ -310,6 +310,12 @@ def _same(t: Trace, x: Any, *_: Any, **__: Any) -> Any:
     return t.symbol(x)
 
 
+def _detach(t: Trace, x: Any) -> Symbol:
+    if not t.symbol(x).batched:
+        refuse("a parameter without its gradient; a buffer has none")
+    return t.each(lambda a: apply("detach", a), x)
+
+
 def _lerp(t: Trace, start: Any, end: Any, weight: Any) -> Symbol:
     return t.each(lambda a, b, w: add(a, mul(w, sub(b, a))), start, end, weight)
 
@@ -338,7 +344,7 @@ RULES: dict[str, Callable[..., Any]] = {
     "tanh": _named("tanh"), "sigmoid": _named("sigmoid"), "relu": _named("relu"), "exp": _named("exp"),
     "expm1": _named("expm1"), "log": _named("log"), "log1p": _named("log1p"), "sin": _named("sin"),
     "cos": _named("cos"), "erf": _named("erf"), "abs": _named("abs"), "absolute": _named("abs"),
-    "sign": _named("sign"), "silu": _unary(lambda a: mul(a, apply("sigmoid", a))),
+    "sign": _named("sign"), "detach": _detach, "silu": _unary(lambda a: mul(a, apply("sigmoid", a))),
     "logsigmoid": _log_sigmoid, "log_sigmoid": _log_sigmoid,
     "gelu": _gelu, "elu": _elu, "leaky_relu": _leaky_relu, "softplus": _softplus, "hardtanh": _hardtanh,
     "clamp": _clamp, "clip": _clamp, "clamp_min": lambda t, x, low: _clamp(t, x, low),
