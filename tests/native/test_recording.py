@@ -1,7 +1,6 @@
 """Text and events written in C against Python's own."""
 
 import math
-import struct
 
 import numpy as np
 import pytest
@@ -36,7 +35,7 @@ def library():
 @pytest.mark.parametrize("name", NUMBERS)
 def test_text_is_repr_byte_for_byte(name):
     values = NUMBERS[name]
-    found = recording.lines(np.arange(len(values)), values[None], (b"a",))
+    found = recording.lines([Scalars(range(len(values)), {"a": values})], str.encode)
     assert found is not None
     given = found.decode().splitlines()
     assert len(given) == len(values)
@@ -52,18 +51,24 @@ def batch(rows, columns):
     return Scalars(steps, values)
 
 
-@pytest.mark.parametrize(("rows", "columns"), [(1, 1), (5, 3), (200, 11)])
-def test_lines_and_records_are_those_that_python_writes(monkeypatch, rows, columns):
-    found = batch(rows, columns)
-    names = tuple(name.encode() for name in found.columns)
-    assert recording.lines(*found.arrays, names) == lines(found).encode()
-    monkeypatch.setattr(events, "_wall", lambda: b"\x09" + struct.pack("<d", 1234.5))
-    tags = tuple(map(events.value, found.columns))
-    assert recording.records(1234.5, *found.arrays, tags) == events.records(found)
+@pytest.mark.parametrize(
+    "sizes", [[(1, 1)], [(5, 3)], [(200, 11)], [(1, 4), (22, 3), (1, 4), (0, 2), (22, 3), (1, 1)]]
+)
+def test_lines_and_records_are_those_that_python_writes(sizes):
+    found = [batch(rows, columns) for rows, columns in sizes]
+    assert recording.lines(found, str.encode) == "".join(map(lines, found)).encode()
+    times = [1234.5 + i for i in range(len(found))]
+    expected = b"".join(events.records(one, at) for one, at in zip(found, times, strict=True))
+    assert recording.records(found, times, events.value) == expected
 
 
-def test_a_number_too_large_for_single_precision_is_infinite_and_step_0_is_left_out(monkeypatch):
+def test_what_python_must_write():
+    for odd in (Scalars([-1], {"a": [1.0]}), Scalars([1], {})):
+        assert recording.lines([odd], str.encode) is None
+        assert recording.records([batch(2, 2), odd], [0.0, 0.0], events.value) is None
+
+
+def test_a_number_too_large_for_single_precision_is_infinite_and_step_0_is_left_out():
     found = Scalars([0, 1, 300, 2**40, 2**62], {"a": [1e300, -1e300, math.nan, 3.4028235677973366e38, 1e-50]})
-    monkeypatch.setattr(events, "_wall", lambda: b"\x09" + struct.pack("<d", 0.0))
-    assert recording.records(0.0, *found.arrays, (events.value("a"),)) == events.records(found)
-    assert recording.lines(*found.arrays, (b"a",)) == lines(found).encode()
+    assert recording.records([found], [0.0], events.value) == events.records(found, 0.0)
+    assert recording.lines([found], str.encode) == lines(found).encode()

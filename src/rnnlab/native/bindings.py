@@ -144,8 +144,8 @@ class Library:
             "rnnlab_scores": (Int, [Int, Double, Int, Pointer, *[Int] * 3, *[Pointer] * 4]),
             "rnnlab_linear": (Int, [*[Int] * 3, *[Pointer] * 4]),
             "rnnlab_units_size": (Int, []),
-            "rnnlab_lines": (Int, [Pointer, Int, Int, *[Pointer] * 5]),
-            "rnnlab_records": (Int, [Pointer, Int, Int, Double, *[Pointer] * 5]),
+            "rnnlab_lines": (Int, [Pointer, Int, *[Pointer] * 6]),
+            "rnnlab_records": (Int, [Pointer, Int, *[Pointer] * 6]),
             "rnnlab_run": (Int, [Pointer, Pointer, Int, *[Pointer] * 5]),
         }
         for name, (result, arguments) in signatures.items():

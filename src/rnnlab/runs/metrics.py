@@ -12,7 +12,6 @@ import io
 from array import array
 from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -53,11 +52,15 @@ class Scalars:
         }
         return Scalars(self.steps, columns)
 
-    @cached_property
-    def arrays(self) -> tuple[np.ndarray, np.ndarray]:
-        """Steps (n,) int64 and values (columns, n) float64. Needs a batch of floats."""
-        values = np.array(list(self.columns.values()), dtype=np.float64)
-        return np.array(self.steps, dtype=np.int64), values
+    def on_host(self) -> "Scalars":
+        """The batch with columns that are float64 arrays or lists of floats."""
+        columns = {
+            name: column
+            if isinstance(column, np.ndarray) and column.dtype == np.float64
+            else list(map(float, column))
+            for name, column in self.columns.items()
+        }
+        return Scalars(self.steps, columns)
 
     def at(self, places: Iterable[int]) -> "Scalars":
         """The batch reduced to some of its positions."""

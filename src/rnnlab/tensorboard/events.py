@@ -51,16 +51,16 @@ def header() -> bytes:
     return record(_wall() + b"\x1a" + _varint(len(VERSION)) + VERSION)
 
 
-def records(batch: Scalars) -> bytes:
-    """The records of a batch of scalars, one for each step, all with the present time."""
-    wall, tags = _wall(), [value(tag) for tag in batch.columns]
+def records(batch: Scalars, at: float | None = None) -> bytes:
+    """The records of a batch of scalars, one for each step, all with the time `at`, or the present one."""
+    wall, tags = _wall(at), [value(tag) for tag in batch.columns]
     summary = b"\x2a" + _varint(sum(map(len, tags)) + 4 * len(tags))
     rows = zip(*batch.columns.values(), strict=True) if tags else ((),) * len(batch.steps)
     made = []
     for step, row in zip(batch.steps, rows, strict=True):
-        at = b"\x10" + _varint(step) if step else b""
+        number = b"\x10" + _varint(step) if step else b""
         values = [part for tag, value in zip(tags, row, strict=True) for part in (tag, _float(value))]
-        made.append(record(b"".join([wall, at, summary, *values])))
+        made.append(record(b"".join([wall, number, summary, *values])))
     return b"".join(made)
 
 
@@ -92,5 +92,5 @@ def _masked_crc(content: bytes) -> int:
     return ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF
 
 
-def _wall() -> bytes:
-    return b"\x09" + struct.pack("<d", time.time())
+def _wall(at: float | None = None) -> bytes:
+    return b"\x09" + struct.pack("<d", time.time() if at is None else at)

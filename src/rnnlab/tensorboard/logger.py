@@ -1,6 +1,5 @@
 """The logger that writes TensorBoard's event file in a run's folder: scalars, and data for comparing runs."""
 
-import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -8,7 +7,6 @@ from typing import Any
 from lightning.pytorch.loggers import TensorBoardLogger
 
 from rnnlab.native import recording
-from rnnlab.native.recording import FEW
 from rnnlab.runs.manifest import folder_link, manifest_rows
 from rnnlab.runs.metrics import DERIVED, Scalars
 from rnnlab.runs.run import Run
@@ -38,7 +36,7 @@ class TensorBoard(RunLogger, TensorBoardLogger):
 
     def __init__(self, folder: str | Path) -> None:
         super().__init__(save_dir=str(folder), name="", version="")
-        self.journal = Journal(Run(Path(folder)).events_file, events.header())
+        self.journal = Journal(Run(Path(folder)).events_file, events.header(), _records)
 
     @property
     def log_dir(self) -> str:
@@ -54,10 +52,7 @@ class TensorBoard(RunLogger, TensorBoardLogger):
             shown = {tag.replace(INSTRUMENTS, f"{GROUP}/", 1) if tag.startswith(INSTRUMENTS) else tag: values
                      for tag, values in batch.columns.items()}  # fmt: skip
             batch = Scalars(batch.steps, shown)
-        tags = tuple(map(events.value, batch.columns))
-        few = len(batch.steps) < FEW
-        made = None if few else recording.records(time.time(), *batch.arrays, tags)
-        self.journal.write(made or events.records(batch))
+        self.journal.add(batch)
 
     def log_events(self, found: Iterable[bytes]) -> None:
         """Writes events other than scalars, such as those of `rnnlab.tensorboard.summaries`."""
@@ -129,6 +124,13 @@ class TensorBoard(RunLogger, TensorBoardLogger):
                 if key == metric:
                     found[f"reference/loss_{name}"] = float(value) / factor
         return found
+
+
+def _records(batches: list[Scalars], times: list[float]) -> bytes:
+    made = recording.records(batches, times, events.value)
+    if made is None:
+        made = b"".join(events.records(b.floats(), at) for b, at in zip(batches, times, strict=True))
+    return made
 
 
 def charts(metrics: tuple[str, ...]) -> tuple[tuple[str, tuple[str, ...]], ...]:

@@ -2,8 +2,9 @@
 
 import hashlib
 import os
+import time
 from abc import abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -12,7 +13,6 @@ from lightning.pytorch.loggers.logger import Logger
 
 from rnnlab.config.run_config import RunConfig
 from rnnlab.native import recording
-from rnnlab.native.recording import FEW
 from rnnlab.runs.identity import leaves
 from rnnlab.runs.metrics import HEADER, Scalars, cell, lines
 from rnnlab.runs.secrets import without_secrets
@@ -22,12 +22,17 @@ from rnnlab.training.display import About
 class Journal:
     """An append-only file that a resume truncates to the length in the checkpoint.
 
-    `digest` is the SHA-256 of its content, by which a resume detects damage.
+    `encode` gives the content for batches of scalars and the times when they were added; they wait for a flush, since
+    many at once take less time. `digest` is the SHA-256 of the content, by which a resume detects damage.
     """
 
-    def __init__(self, path: Path, header: bytes = b"") -> None:
-        self.path, self.header = path, header
+    def __init__(
+        self, path: Path, header: bytes, encode: Callable[[list[Scalars], list[float]], bytes]
+    ) -> None:
+        self.path, self.header, self.encode = path, header, encode
         self.buffer = bytearray()
+        self.waiting: list[Scalars] = []
+        self.times: list[float] = []
         self.begun = False
         self._hash: Any = None
 
@@ -35,14 +40,24 @@ class Journal:
     def digest(self) -> str:
         return self._hash.hexdigest()
 
+    def add(self, batch: Scalars) -> None:
+        self.waiting.append(batch)
+        self.times.append(time.time())
+
     def write(self, content: bytes) -> None:
+        """Appends bytes after the scalars so far."""
+        if self.waiting:
+            waiting, self.waiting = self.waiting, []
+            times, self.times = self.times, []
+            self.buffer += self.encode(waiting, times)
         self.buffer += content
 
     def flush(self) -> int:
-        """Appends the waiting lines; returns the file's length in bytes.
+        """Appends what is waiting to the file; returns its length in bytes.
 
         Raises FileNotFoundError where the file was deleted meanwhile: a new file would lack its beginning.
         """
+        self.write(b"")
         fresh = not self.begun and not self.path.exists()
         with self.path.open("ab" if fresh else "r+b") as f:
             if self._hash is None:
@@ -73,7 +88,7 @@ class RunLogger(Logger):
 
     @abstractmethod
     def log_scalars(self, batch: Scalars) -> None:
-        """Writes a batch to the journal."""
+        """Adds a batch to the journal. Its columns are lists of floats, or float64 arrays."""
 
     def begin(self, about: About) -> None:
         """Called before the first step of a run; not where the run resumes from its own checkpoint."""
@@ -89,7 +104,7 @@ class RunLogger(Logger):
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         """Writes the metrics of `self.log`, without the epoch that Lightning adds."""
-        self.log_scalars(Scalars.of(step or 0, {k: v for k, v in metrics.items() if k != "epoch"}))
+        self.log_scalars(Scalars.of(step or 0, {k: v for k, v in metrics.items() if k != "epoch"}).floats())
 
 
 class MetricsFile(RunLogger):
@@ -99,15 +114,19 @@ class MetricsFile(RunLogger):
 
     def __init__(self, folder: Path) -> None:
         super().__init__()
-        self.journal = Journal(folder / "metrics.csv", HEADER.encode())
+        self.journal = Journal(folder / "metrics.csv", HEADER.encode(), _lines)
 
     def log_scalars(self, batch: Scalars) -> None:
         if any(name.startswith("speed/") for name in batch.columns):
             kept = {name: column for name, column in batch.columns.items() if not name.startswith("speed/")}
             batch = Scalars(batch.steps, kept)
-        names = tuple(cell(name).encode() for name in batch.columns)
-        few = len(batch.steps) < FEW
-        self.journal.write((None if few else recording.lines(*batch.arrays, names)) or lines(batch).encode())
+        if batch.columns:
+            self.journal.add(batch)
+
+
+def _lines(batches: list[Scalars], times: list[float]) -> bytes:
+    found = recording.lines(batches, lambda name: cell(name).encode())
+    return "".join(lines(batch.floats()) for batch in batches).encode() if found is None else found
 
 
 # for each logger that continued its earlier output: {metric: the last step that it has already}
@@ -120,7 +139,7 @@ def log(logger: Any, batch: Scalars) -> None:
         logger.log_scalars(batch)
         return
     seen = SEEN.get(logger, {})
-    for step, values in batch.by_step():
+    for step, values in batch.floats().by_step():
         new = {name: value for name, value in values.items() if step > seen.get(name, -1)} if seen else values
         if new:
             logger.log_metrics(new, step)

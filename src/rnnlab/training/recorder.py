@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
@@ -54,6 +55,7 @@ class Recorder(Callback):
         # {step: speed}: on a resume some loggers are given these again, and metrics.csv has none
         self.speeds: dict[int, float] = {}
         self._flushed_at = (time.perf_counter(), 0)
+        self._on_cpu = True  # once the training has begun
 
     def on_fit_start(self, trainer: Trainer, task: LightningModule) -> None:
         """Truncates the files to the lengths in the checkpoint that was just loaded.
@@ -68,16 +70,17 @@ class Recorder(Callback):
 
     def on_train_start(self, trainer: Trainer, task: LightningModule) -> None:
         self._flushed_at = (time.perf_counter(), trainer.global_step)
+        self._on_cpu = task.device.type == "cpu"
         getattr(task, "scalars", []).clear()  # those of a learning-rate or batch-size finder
 
     def on_train_batch_end(self, trainer: Trainer, task: LightningModule, outputs: Any, *_: Any) -> None:
         scalars = getattr(task, "scalars", None)
         if scalars is None:  # a user-defined module, which logs by itself
             loss = outputs.get("loss") if isinstance(outputs, dict) else outputs
-            if loss is not None and task.device.type == "cpu":
+            if loss is not None and self._on_cpu:
                 self.check(trainer.global_step, float(loss))
         # on a GPU, reading a number waits for the device
-        elif task.device.type == "cpu" or len(scalars) >= 64:
+        elif self._on_cpu or len(scalars) >= 64:
             self.take(trainer, task)
         if time.perf_counter() - self._flushed_at[0] > self.flush_s:
             self.flush(trainer, task)
@@ -99,14 +102,14 @@ class Recorder(Callback):
         """Hands the task's scalars to the loggers, and checks the losses among them."""
         scalars = getattr(task, "scalars", [])
         batches, scalars[:] = list(scalars), []  # emptied first: after a diverged loss nothing is kept
-        for batch in map(Scalars.floats, batches):
-            losses = batch.columns.get(TRAINING, [])
+        for batch in map(Scalars.on_host, batches):
+            losses = _listed(batch.columns.get(TRAINING, ()))
             self.since = [self.since[0] + sum(losses), self.since[1] + len(losses)]
             sound = self.sound(losses) if losses else len(batch.steps)
             kept = batch
             if losses and (self.every != 1 or sound < len(losses)):
                 due = (i for i in range(sound) if self.every and batch.steps[i] % self.every == 0)
-                kept = batch.at(due)
+                kept = batch.floats().at(due)
             for logger in trainer.loggers if kept.steps else ():
                 log(logger, kept)
             if sound < len(batch.steps):
@@ -118,6 +121,10 @@ class Recorder(Callback):
             self.first_loss = losses[0]
         most = sys.float_info.max
         limit = min(self.limit, most)
+        if (
+            -most <= min(losses) and max(losses) <= limit and math.isfinite(sum(losses))
+        ):  # the usual case, in less time
+            return len(losses)
         return next((i for i, loss in enumerate(losses) if not -most <= loss <= limit), len(losses))
 
     @property
@@ -178,6 +185,10 @@ class Recorder(Callback):
         self.first_loss, self.lengths = state["first_loss"], state["lengths"]
         self.since = list(state.get("since", self.since))  # older checkpoints lack it
         self.speeds = dict(state.get("speeds", {}))
+
+
+def _listed(column: Sequence[float]) -> Sequence[float]:
+    return column.tolist() if isinstance(column, np.ndarray) else column
 
 
 def run_loggers(trainer: Trainer) -> list[RunLogger]:

@@ -106,22 +106,35 @@ static char *write_double(const uint64_t *powers, char *to, double x) {
     return write_whole(to, e < 0 ? -e : e);
 }
 
-/* Writes lines STEP,NAME,VALUE, step by step. `names` are concatenated, and name c ends at ends[c]; values (columns,
- * rows). Returns the bytes written: at most 46 per line plus its name. */
-int64_t rnnlab_lines(const uint64_t *powers, int64_t rows, int64_t columns, const int64_t *steps, const double *values,
-                     const char *names, const int64_t *ends, char *out) {
+/* Scalars of consecutive steps, or of a single one. Its name c is the one numbered `name` + c, and the names are
+ * concatenated: name n lies between bounds[n] and bounds[n + 1]. Its values (columns, rows) follow those of the batch
+ * before, as its steps do. */
+typedef struct {
+    int64_t rows, columns, name;
+    double wall; /* the time of its events */
+} Batch;
+
+/* Writes lines STEP,NAME,VALUE of n batches, step by step. Returns the bytes written: at most 46 per line plus its
+ * name. */
+int64_t rnnlab_lines(const uint64_t *powers, int64_t n, const Batch *batches, const int64_t *steps,
+                     const double *values, const char *names, const int64_t *bounds, char *out) {
     char *to = out;
-    for (int64_t r = 0; r < rows; r++)
-        for (int64_t c = 0; c < columns; c++) {
-            const int64_t start = c ? ends[c - 1] : 0, length = ends[c] - start;
-            to = write_whole(to, steps[r]);
-            *to++ = ',';
-            memcpy(to, names + start, length);
-            to += length;
-            *to++ = ',';
-            to = write_double(powers, to, values[c * rows + r]);
-            *to++ = '\n';
-        }
+    for (int64_t i = 0; i < n; i++) {
+        const Batch *b = &batches[i];
+        for (int64_t r = 0; r < b->rows; r++)
+            for (int64_t c = 0; c < b->columns; c++) {
+                const int64_t start = bounds[b->name + c], length = bounds[b->name + c + 1] - start;
+                to = write_whole(to, steps[r]);
+                *to++ = ',';
+                memcpy(to, names + start, length);
+                to += length;
+                *to++ = ',';
+                to = write_double(powers, to, values[c * b->rows + r]);
+                *to++ = '\n';
+            }
+        steps += b->rows;
+        values += b->rows * b->columns;
+    }
     return to - out;
 }
 
@@ -145,33 +158,38 @@ static unsigned char *varint(unsigned char *to, uint64_t n) {
     return to;
 }
 
-/* Writes a record for each step, all with the time `wall`. `tags`: the bytes of each summary value before its
- * number, as `names` above; `crcs`: the table of CRC-32C. Returns the bytes written: per step at most 46, plus 4 per
- * column, plus the tags. */
-int64_t rnnlab_records(const uint32_t *crcs, int64_t rows, int64_t columns, double wall, const int64_t *steps,
-                       const double *values, const char *tags, const int64_t *ends, unsigned char *out) {
+/* Writes a record for each step of n batches. `names`: the bytes of each summary value before its number; `crcs`: the
+ * table of CRC-32C. Returns the bytes written: per step at most 46, plus 4 per column, plus the names. */
+int64_t rnnlab_records(const uint32_t *crcs, int64_t n, const Batch *batches, const int64_t *steps,
+                       const double *values, const char *names, const int64_t *bounds, unsigned char *out) {
     unsigned char *to = out;
-    const uint64_t inner = (columns ? ends[columns - 1] : 0) + 4 * columns;
-    uint64_t time;
-    memcpy(&time, &wall, 8);
-    for (int64_t r = 0; r < rows; r++) {
-        unsigned char *event = to + 12, *at = event;
-        *at++ = 0x09;
-        at = little(at, time, 8);
-        if (steps[r]) *at++ = 0x10, at = varint(at, steps[r]);
-        *at++ = 0x2A;
-        at = varint(at, inner);
-        for (int64_t c = 0; c < columns; c++) {
-            const int64_t start = c ? ends[c - 1] : 0;
-            const float value = (float)values[c * rows + r];
-            uint32_t bits;
-            memcpy(at, tags + start, ends[c] - start);
-            memcpy(&bits, &value, 4);
-            at = little(at + ends[c] - start, bits, 4);
+    for (int64_t i = 0; i < n; i++) {
+        const Batch *b = &batches[i];
+        const int64_t *ends = bounds + b->name + 1;
+        const uint64_t inner = ends[b->columns - 1] - bounds[b->name] + 4 * b->columns;
+        uint64_t time;
+        memcpy(&time, &b->wall, 8);
+        for (int64_t r = 0; r < b->rows; r++) {
+            unsigned char *event = to + 12, *at = event;
+            *at++ = 0x09;
+            at = little(at, time, 8);
+            if (steps[r]) *at++ = 0x10, at = varint(at, steps[r]);
+            *at++ = 0x2A;
+            at = varint(at, inner);
+            for (int64_t c = 0; c < b->columns; c++) {
+                const int64_t start = bounds[b->name + c], length = ends[c] - start;
+                const float value = (float)values[c * b->rows + r];
+                uint32_t bits;
+                memcpy(at, names + start, length);
+                memcpy(&bits, &value, 4);
+                at = little(at + length, bits, 4);
+            }
+            little(to, at - event, 8);
+            little(to + 8, masked_crc(crcs, to, 8), 4);
+            to = little(at, masked_crc(crcs, event, at - event), 4);
         }
-        little(to, at - event, 8);
-        little(to + 8, masked_crc(crcs, to, 8), 4);
-        to = little(at, masked_crc(crcs, event, at - event), 4);
+        steps += b->rows;
+        values += b->rows * b->columns;
     }
     return to - out;
 }
