@@ -97,71 +97,26 @@ def _again(plan: Plan) -> list[int]:
     return found
 
 
-def generate(plan: Plan, names: Sequence[str], sizes: dict[str, tuple[int, ...]], cell: Cell) -> str:
-    """The C code of a cell; `names` in the order of Weights in recurrence.h: weight_ih, initial, then the others."""
-    hidden, widths = cell.hidden_size, cell.widths
-    index = {name: i for i, name in enumerate(names)}
-    written: dict[tuple[str, ...] | tuple[str, int, int], None] = {}
+class _Written:
+    """The blocks of gradients that are written so far: the first to write one replaces it, later ones add to it."""
 
-    def adds(*key: object) -> int:
-        before = key in written
-        written[key] = None  # type: ignore[index]
+    def __init__(self) -> None:
+        self.blocks: set[tuple[object, ...]] = set()
+
+    def adds(self, *block: object) -> int:
+        before = block in self.blocks
+        self.blocks.add(block)
         return int(before)
 
-    products = []
-    for k, (p, again) in enumerate(zip(plan.products, _again(plan), strict=True)):
-        columns = sizes[p.matrix][1] // hidden
-        state = int(p.source.args[0]) if p.source.op == "state" else -1  # type: ignore[arg-type]
-        kept = plan.kept[p.source] if state < 0 else -1
-        products.append(
-            f"    {{{index[p.matrix]}, {p.column}, {columns}, {state}, {kept}, {p.slot}, {len(p.rows)}, {p.phase}, "
-            f"{p.back}, {again}, {int(k in plan.left_out)}, {_numbers(p.rows)}, "
-            f"{_numbers(adds(p.matrix, row, p.column) for row in p.rows)}}},"
-        )
-    by_units = []
-    for name, block, slot in plan.biases:
-        if name in index:
-            by_units.append(f"    {{{index[name]}, {block}, 0, -1, {slot}, {adds(name, block)}}},")
-    for k, (name, block) in enumerate(plan.vectors):
-        slot = plan.slots + k if plan.slots + k in plan.deltas or k in plan.gained else -1
-        by_units.append(
-            f"    {{{index[name]}, {max(block, 0)}, {int(block < 0)}, {k}, {slot}, {adds(name, block)}}},"
-        )
-    cleared = []
-    for name in names:
-        size = sizes.get(name)
-        blocks = size[0] // hidden if size else 0
-        if name == "weight_ih":
-            complete = sorted(plan.inputs) == list(range(plan.gates))
-            cleared.append(0 if complete else plan.gates)
-        elif name == "initial" or not size or math.prod(size) == 1:
-            cleared.append(0)
-        elif len(size) == 2 and any(p.matrix == name for p in plan.products):
-            columns = size[1] // hidden
-            complete = all((name, r, c) in written for r in range(blocks) for c in range(columns))
-            cleared.append(0 if complete else -blocks * columns)
-        else:
-            blocks = math.prod(size) // hidden
-            cleared.append(0 if all((name, b) in written for b in range(blocks)) else blocks)
-    own, free = [], 0
-    for i in range(len(plan.states)):
-        own.append(-1 if plan.output_state == i else free)
-        free += plan.output_state != i
-    count = len(plan.states)
-    spares = max(len(plan.forward.spare), len(plan.backward.spare))
+
+def generate(plan: Plan, names: Sequence[str], sizes: dict[str, tuple[int, ...]], cell: Cell) -> str:
+    """The C code of a cell; `names` in the order of Weights in recurrence.h: weight_ih, initial, then the others."""
+    index, written = {name: i for i, name in enumerate(names)}, _Written()
+    products = _products(plan, index, sizes, cell.hidden_size, written)
+    by_units = _by_units(plan, index, written)
+    cleared = [_cleared(plan, name, sizes.get(name), cell.hidden_size, written) for name in names]
     forward, backward = _phases(plan.forward), _phases(plan.backward)
-    description = {
-        "parameters": len(names), "gates": plan.gates, "inputs": len(plan.inputs), "slots": plan.slots,
-        "vectors": len(plan.vectors), "derived": len(plan.derived),
-        "kept": len(plan.kept), "spares": spares,
-        "masked": int(cell.recurrent_dropout > 0), "keeps": sum(cell.state_blocks) if cell.zoneout else 0,
-        "learned": sum(cell.state_blocks), "states": count, "own_states": free,
-        "output": -1 if plan.output_state is None else plan.output_state,
-        "apart": int(plan.apart), "gate": _numbers(plan.inputs), "own": _numbers(own),
-        "start": _numbers(sum(widths[:i]) for i, k in enumerate(widths) for _ in range(k)),
-        "width": _numbers(k for k in widths for _ in range(k)),
-        "multiplied": _numbers(int(i in plan.multiplied) for i in range(count)),
-        "carried": _numbers(int(i in plan.carry) for i in range(count)), "cleared": _numbers(cleared),
+    description = _description(plan, cell, len(names), cleared) | {
         "products": len(products), "by_units": len(by_units), "phases": forward, "back_phases": backward,
         "product": "products", "by_unit": "by_units", "quiet_inputs": plan.quiet_inputs,
         "derive": "derive", "derive_back": "derive_back",
@@ -183,3 +138,71 @@ def generate(plan: Plan, names: Sequence[str], sizes: dict[str, tuple[int, ...]]
     fields = "\n".join(f"    .{name} = {value}," for name, value in description.items())
     parts.append(f"const Cell rnnlab_cell = {{\n{fields}\n}};")
     return "\n\n".join(parts) + "\n"
+
+
+def _products(
+    plan: Plan, index: dict[str, int], sizes: dict[str, tuple[int, ...]], hidden: int, written: _Written
+) -> list[str]:
+    """The rows of the table of products (Product in cell.h)."""
+    found = []
+    for k, (p, again) in enumerate(zip(plan.products, _again(plan), strict=True)):
+        columns = sizes[p.matrix][1] // hidden
+        state = int(p.source.args[0]) if p.source.op == "state" else -1  # type: ignore[arg-type]
+        kept = plan.kept[p.source] if state < 0 else -1
+        adds = _numbers(written.adds(p.matrix, row, p.column) for row in p.rows)
+        found.append(
+            f"    {{{index[p.matrix]}, {p.column}, {columns}, {state}, {kept}, {p.slot}, {len(p.rows)}, {p.phase}, "
+            f"{p.back}, {again}, {int(k in plan.left_out)}, {_numbers(p.rows)}, {adds}}},"
+        )
+    return found
+
+
+def _by_units(plan: Plan, index: dict[str, int], written: _Written) -> list[str]:
+    """The rows of the table of parameters with one number per unit (ByUnit in cell.h)."""
+    found = [
+        f"    {{{index[name]}, {block}, 0, -1, {slot}, {written.adds(name, block)}}},"
+        for name, block, slot in plan.biases
+        if name in index
+    ]
+    for k, (name, block) in enumerate(plan.vectors):
+        slot = plan.slots + k if plan.slots + k in plan.deltas or k in plan.gained else -1
+        found.append(
+            f"    {{{index[name]}, {max(block, 0)}, {int(block < 0)}, {k}, {slot}, {written.adds(name, block)}}},"
+        )
+    return found
+
+
+def _cleared(plan: Plan, name: str, size: tuple[int, ...] | None, hidden: int, written: _Written) -> int:
+    """How much of a parameter's gradient is set to zero first, because not all of it is written (cleared in cell.h)."""
+    if name == "weight_ih":
+        return 0 if sorted(plan.inputs) == list(range(plan.gates)) else plan.gates
+    if name == "initial" or not size or math.prod(size) == 1:
+        return 0
+    if len(size) == 2 and any(p.matrix == name for p in plan.products):
+        rows, columns = (n // hidden for n in size)
+        complete = all((name, r, c) in written.blocks for r in range(rows) for c in range(columns))
+        return 0 if complete else -rows * columns
+    blocks = math.prod(size) // hidden
+    return 0 if all((name, b) in written.blocks for b in range(blocks)) else blocks
+
+
+def _description(plan: Plan, cell: Cell, parameters: int, cleared: Sequence[int]) -> dict[str, object]:
+    """The fields of the description of the cell that say what its states, slots and parameters are."""
+    own, free = [], 0
+    for i in range(len(plan.states)):
+        own.append(-1 if plan.output_state == i else free)
+        free += plan.output_state != i
+    count, widths = len(plan.states), cell.widths
+    return {
+        "parameters": parameters, "gates": plan.gates, "inputs": len(plan.inputs), "slots": plan.slots,
+        "vectors": len(plan.vectors), "derived": len(plan.derived), "kept": len(plan.kept),
+        "spares": max(len(plan.forward.spare), len(plan.backward.spare)),
+        "masked": int(cell.recurrent_dropout > 0), "keeps": sum(cell.state_blocks) if cell.zoneout else 0,
+        "learned": sum(cell.state_blocks), "states": count, "own_states": free,
+        "output": -1 if plan.output_state is None else plan.output_state,
+        "apart": int(plan.apart), "gate": _numbers(plan.inputs), "own": _numbers(own),
+        "start": _numbers(sum(widths[:i]) for i, k in enumerate(widths) for _ in range(k)),
+        "width": _numbers(k for k in widths for _ in range(k)),
+        "multiplied": _numbers(int(i in plan.multiplied) for i in range(count)),
+        "carried": _numbers(int(i in plan.carry) for i in range(count)), "cleared": _numbers(cleared),
+    }  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 
 from rnnlab.native import expressions as ex
@@ -43,84 +44,81 @@ class _Planner:
         self.roots = [self.output, *self.states]
 
     def plan(self) -> Plan:
-        count = len(self.terms)
-        sources: dict[Expression, None] = {}
-        for parts in self.terms:
-            for p in parts:
-                if p.op == "product":
-                    sources[p.operands[0]] = None
+        sources = dict.fromkeys(p.operands[0] for _, p in self._parts("product"))
         everything = ordered([*self.roots, *sources])
-        leaves = {int(e.args[0]): e for e in everything if e.op == "slot"}  # type: ignore[arg-type]
-        output_state = self.states.index(self.output) if self.output in self.states else None
-        kept_sources = [s for s in sources if s.op != "state"]
-        self.sources, self.leaves, self.output_state = kept_sources, leaves, output_state
-        self.feeds: dict[Expression, list[int]] = {}
-        for s in kept_sources:
-            self.feeds[s] = [
-                i
-                for i, parts in enumerate(self.terms)
-                for p in parts
-                if p.op == "product" and p.operands[0] is s
-            ]
+        self.leaves = {int(e.args[0]): e for e in everything if e.op == "slot"}  # type: ignore[arg-type]
+        self.output_state = self.states.index(self.output) if self.output in self.states else None
+        self.sources = [s for s in sources if s.op != "state"]
+        self.feeds: dict[Expression, list[int]] = {
+            s: [i for i, p in self._parts("product") if p.operands[0] is s] for s in self.sources
+        }
         by_unit = [e.args for e in ordered([*everything, *self.derived]) if e.op == "vector"]
         self.vectors = [(str(name), int(block)) for name, block in by_unit]  # type: ignore[arg-type]
         self.vectors.sort(key=lambda v: v[0] in self.traced.buffers)
         self.multiplied = {int(s.args[0]) for s in sources if s.op == "state"}  # type: ignore[arg-type]
-        if output_state is not None:
-            self.multiplied.add(output_state)
+        if self.output_state is not None:
+            self.multiplied.add(self.output_state)
         deltas, carry = self._gradients()
         trained = [make("vector", *v) for v in self.vectors if v[0] not in self.traced.buffers]
-        feeds, derived = self.feeds, list(self.derived)
+        derived = list(self.derived)
         deltas, carry = _separated(deltas, carry, derived)
-        result = Plan(
-            inputs=(), slots=count, products=[], biases=[], vectors=self.vectors, output=self.output,
-            states=self.states, output_state=output_state, kept={}, over={}, deltas=deltas, carry=carry,
-            multiplied=self.multiplied, derived=derived, gained=gained(self.derived, trained),
-            gates=self.traced.gates, primal=set(everything),
-        )  # fmt: skip
-        inputs: list[int] = []
-        for i, parts in enumerate(self.terms):
-            for p in parts:
-                if p.op == "input":
-                    assert i == len(inputs)
-                    inputs.append(int(p.args[0]))  # type: ignore[arg-type]
-                    result.biases.append(("bias_ih", int(p.args[0]), i))  # type: ignore[arg-type]
-                elif p.op == "vector":
-                    result.biases.append((str(p.args[0]), int(p.args[1]), i))  # type: ignore[arg-type]
-        result.inputs = tuple(inputs)
-        # times
-        forward = times([*self.roots, *kept_sources], {})
-
-        def when_back(s: Expression) -> int:
-            """The phase of the backward pass after which products can compute the gradient of a kept source."""
-            return max(times([deltas[i]], pending)[deltas[i]][0] for i in feeds[s])
-
-        # values of the forward pass are available from the beginning
-        pending: dict[Expression, Time] = dict.fromkeys(everything, (0, 0))
-        waiting = list(kept_sources)
-        while waiting:  # a source's gradient needs those of its slots, and so of later sources
-            for s in waiting:
-                leaf = make("d_product", kept_sources.index(s))
-                later = {
-                    e
-                    for i in feeds[s]
-                    for e in ordered([deltas[i]])
-                    if e.op == "d_product" and e not in pending
-                }
-                if not later:
-                    pending[leaf] = (when_back(s) + 1, 0)
-                    waiting.remove(s)
-                    break
-            else:
-                raise AssertionError("a cycle of products")
+        forward = times([*self.roots, *self.sources], {})
+        pending = self._pending(deltas, everything)
         d_times = times([*deltas.values(), *carry.values()], pending)
-        # products
+        assert [i for i, _ in self._parts("input")] == list(range(len(list(self._parts("input")))))
+        result = Plan(
+            inputs=tuple(int(p.args[0]) for _, p in self._parts("input")),  # type: ignore[arg-type]
+            slots=len(self.terms), products=self._products(deltas, forward, d_times), biases=self._biases(),
+            vectors=self.vectors, output=self.output, states=self.states, output_state=self.output_state, kept={},
+            over={}, deltas=deltas, carry=carry, multiplied=self.multiplied, derived=derived,
+            gained=gained(self.derived, trained), gates=self.traced.gates, primal=set(everything),
+        )  # fmt: skip
+        self._keep(result, forward, self.sources, d_times)
+        result.quiet = self._quiet(result, pending)
+        return result
+
+    def _parts(self, *ops: str) -> Iterator[tuple[int, Expression]]:
+        """(slot, part) of the parts of all slots' sums that are one of these operations."""
+        return ((i, p) for i, parts in enumerate(self.terms) for p in parts if p.op in ops)
+
+    def _biases(self) -> list[tuple[str, int, int]]:
+        return [
+            ("bias_ih", int(p.args[0]), i) if p.op == "input" else (str(p.args[0]), int(p.args[1]), i)  # type: ignore[arg-type]
+            for i, p in self._parts("input", "vector")
+        ]
+
+    def _pending(self, deltas: dict[int, Expression], everything: list[Expression]) -> dict[Expression, Time]:
+        """When the backward pass can read each value of the forward pass, and each gradient of a kept source.
+
+        A source's gradient needs those of its slots, and so of later sources.
+        """
+        pending: dict[Expression, Time] = dict.fromkeys(everything, (0, 0))
+        waiting = list(self.sources)
+
+        def is_ready(s: Expression) -> bool:
+            used = {e for i in self.feeds[s] for e in ordered([deltas[i]]) if e.op == "d_product"}
+            return used <= pending.keys()
+
+        while waiting:
+            s = next(filter(is_ready, waiting), None)
+            assert s is not None, "a cycle of products"
+            phase = max(times([deltas[i]], pending)[deltas[i]][0] for i in self.feeds[s])
+            pending[make("d_product", self.sources.index(s))] = (phase + 1, 0)
+            waiting.remove(s)
+        return pending
+
+    def _products(
+        self,
+        deltas: dict[int, Expression],
+        forward: dict[Expression, Time],
+        d_times: dict[Expression, Time],
+    ) -> list[Product]:
+        """The products; those of one source with one matrix that go to consecutive slots are one."""
         groups: dict[tuple[str, int, Expression], list[tuple[int, int]]] = {}
-        for i, parts in enumerate(self.terms):
-            for p in parts:
-                if p.op == "product":
-                    where = (str(p.args[0]), int(p.args[2]), p.operands[0])  # type: ignore[arg-type]
-                    groups.setdefault(where, []).append((i, int(p.args[1])))  # type: ignore[arg-type]
+        for i, p in self._parts("product"):
+            where = (str(p.args[0]), int(p.args[2]), p.operands[0])  # type: ignore[arg-type]
+            groups.setdefault(where, []).append((i, int(p.args[1])))  # type: ignore[arg-type]
+        found = []
         for (matrix, column, source), members in groups.items():
             phase = 0 if source.op == "state" else forward[source][0] + 1
             members.sort()
@@ -130,13 +128,10 @@ class _Planner:
                 while at + len(run) < len(members) and members[at + len(run)][0] == run[-1][0] + 1:
                     run.append(members[at + len(run)])
                 at += len(run)
-                first = run[0][0]
                 back = 0 if source.op == "state" else max(d_times[deltas[i]][0] for i, _ in run)
                 rows = tuple(row for _, row in run)
-                result.products.append(Product(matrix, column, source, first, rows, phase, back))
-        self._keep(result, forward, kept_sources, d_times)
-        result.quiet = self._quiet(result, pending)
-        return result
+                found.append(Product(matrix, column, source, run[0][0], rows, phase, back))
+        return found
 
     def _gradients(self, quiet: bool = False) -> tuple[dict[int, Expression], dict[int, Expression]]:
         """The deltas and the carry (see Plan); with `quiet` those of a step whose output has no gradient."""
