@@ -7,15 +7,46 @@ import math
 import os
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from rnnlab.cli.arguments import Arguments
 from rnnlab.errors import UserError, counted, nearest, warn
 from rnnlab.runs.files import write_json, write_whole
 
+if TYPE_CHECKING:
+    from rnnlab.report.leaderboard import Leaderboard
+    from rnnlab.runs.run import Run
+
 
 def main(argv: list[str]) -> None:
+    asked = _parser().parse_args(argv)
+    if asked.rows < 1:
+        raise UserError(f"--rows {asked.rows}: must be at least 1")
+    folder = Path(asked.experiment)
+    if (folder / "run.json").is_file():
+        return of_run(folder, asked)
+
+    from rnnlab.report import leaderboard
+    from rnnlab.report.search import pareto_table
+    from rnnlab.report.table import table
+    from rnnlab.runs.trials import JOURNAL, pareto_front, read_journal
+    from rnnlab.sweeps.sweep import console
+
+    board = leaderboard.of_runs(_runs_of(folder))
+    for note in board.notes:
+        console.print(note, soft_wrap=True)
+    if board.rows:
+        console.print(table(board, asked.rows, console.width))
+    if front := pareto_front(read_journal(folder / JOURNAL).trials, board.mode):
+        console.print()
+        console.print(pareto_table(front, asked.rows))
+        console.print()
+    _show_without_result(board, limit=max(1, asked.rows // 4))
+    _write_files(asked, folder, board)
+
+
+def _parser() -> Arguments:
     parser = Arguments(
         prog="rnnlab report",
         description="Writes one run as a page (RUN/report.html, or --html FILE). For an experiment it shows the "
@@ -34,20 +65,12 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--latex", metavar="FILE", help="write the table as LaTeX (booktabs)")
     parser.add_argument("--figure", metavar="FILE", help="draw the rows with intervals: .svg, .pdf or .png")
     parser.add_argument("--rows", type=int, default=20, help="how many rows to show (default: 20)")
-    asked = parser.parse_args(argv)
-    if asked.rows < 1:
-        raise UserError(f"--rows {asked.rows}: must be at least 1")
-    folder = Path(asked.experiment)
-    if (folder / "run.json").is_file():
-        return of_run(folder, asked)
+    return parser
 
-    from rnnlab.report import leaderboard
-    from rnnlab.report.failures import reasons
-    from rnnlab.report.search import pareto_table
-    from rnnlab.report.table import table
+
+def _runs_of(folder: Path) -> "list[Run]":
+    """The runs of an experiment; warns of damaged ones. Raises UserError where there is none."""
     from rnnlab.runs.run import runs
-    from rnnlab.runs.trials import JOURNAL, pareto_front, read_journal
-    from rnnlab.sweeps.sweep import console
 
     damaged: list[str] = []
     found = runs(folder, damaged.append)
@@ -58,18 +81,17 @@ def main(argv: list[str]) -> None:
         raise UserError(f"{folder}: no runs there.{nearest(folder.name, beside) if beside else ''}")
     for line in damaged:
         warn(line)
-    board = leaderboard.of_runs(found)
-    for note in board.notes:
-        console.print(note, soft_wrap=True)
-    if board.rows:
-        console.print(table(board, asked.rows, console.width))
-    if front := pareto_front(read_journal(folder / JOURNAL).trials, board.mode):
-        console.print()
-        console.print(pareto_table(front, asked.rows))
-        console.print()
-    limit = max(1, asked.rows // 4)
-    found_none = reasons(board, [entry for entry in board.others if entry.record.get("status") != "pruned"])
-    for reason in found_none[:limit]:
+    return found
+
+
+def _show_without_result(board: "Leaderboard", limit: int) -> None:
+    """Prints why runs have no result: at most `limit` reasons, and of each as many configurations."""
+    from rnnlab.report.failures import reasons
+    from rnnlab.sweeps.sweep import console
+
+    pruned = [entry for entry in board.others if entry.record.get("status") == "pruned"]
+    found = reasons(board, [entry for entry in board.others if entry.record.get("status") != "pruned"])
+    for reason in found[:limit]:
         console.print(f"{reason.counted}: {reason.why}".rstrip(": "), soft_wrap=True)
         for label, entries in [*reason.configurations.items()][:limit]:
             seeds = ", ".join(entry.seed for entry in entries)
@@ -78,12 +100,18 @@ def main(argv: list[str]) -> None:
             )
         if (more := len(reason.configurations) - limit) > 0:
             console.print(f"  ... and {counted(more, 'more configuration')}")
-    if more := sum(len(reason.entries) for reason in found_none[limit:]):
+    if more := sum(len(reason.entries) for reason in found[limit:]):
         console.print(f"... and {more:,} more without a result")
-    if pruned := [entry for entry in board.others if entry.record.get("status") == "pruned"]:
+    if pruned:
         steps = [entry.record.get("results", {}).get("steps", 0) for entry in pruned]
         last = f"s {min(steps):,} to {max(steps):,}" if min(steps) < max(steps) else f" {max(steps):,}"
         console.print(f"pruned   {counted(len(pruned), 'run')} of a search, at step{last}")
+
+
+def _write_files(asked: argparse.Namespace, folder: Path, board: "Leaderboard") -> None:
+    """Writes the files that the command asks for, and names them."""
+    from rnnlab.sweeps.sweep import console
+
     if asked.csv:
         _write(Path(asked.csv), as_csv(board.records()))
     if asked.json:
