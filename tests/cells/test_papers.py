@@ -10,6 +10,7 @@ from papers import sigmoid
 from torch.nn.utils import parametrize
 
 from rnnlab.cells import CATALOGUE
+from rnnlab.cells.minimal import share
 from rnnlab.errors import UserError
 from rnnlab.recurrence import Carry, Stack
 
@@ -252,6 +253,20 @@ def test_minlstm_with_both_gates_shut():
         h = kept * h + (1 - kept)
         expected.append(h)
     np.testing.assert_allclose(y[0, :, 0].detach(), expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("sums", [(-12.0, -12.0), (-40.0, -44.0), (3.0, -20.0)])
+def test_minlstms_ratio_of_gates_in_half_precision(dtype, sums):
+    exact = [torch.tensor([v], dtype=torch.float64, requires_grad=True) for v in sums]
+    half = [torch.tensor([v], dtype=dtype, requires_grad=True) for v in sums]
+    results = [share(*gates) for gates in (exact, half)]
+    for result in results:
+        result.sum().backward()
+    close = {"rtol": 0.01, "atol": 1e-4, "check_dtype": False}
+    torch.testing.assert_close(results[1], results[0], **close)
+    for one, other in zip(half, exact, strict=True):
+        torch.testing.assert_close(one.grad, other.grad, **close)
 
 
 @pytest.mark.parametrize("name", ["s4d", "s5"])

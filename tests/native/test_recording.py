@@ -63,7 +63,7 @@ def test_lines_and_records_are_those_that_python_writes(sizes):
 
 
 def test_what_python_must_write():
-    for odd in (Scalars([-1], {"a": [1.0]}), Scalars([1], {})):
+    for odd in (Scalars([-1], {"a": [1.0]}), Scalars([1], {}), Scalars([1, 2], {"a": [1.0]})):
         assert recording.lines([odd], str.encode) is None
         assert recording.records([batch(2, 2), odd], [0.0, 0.0], events.value) is None
 

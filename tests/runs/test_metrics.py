@@ -32,6 +32,25 @@ def test_metrics_of_any_name_can_be_read(n, tmp_path):
     assert {name: list(values) for name, (_, values) in found.items()} == columns
 
 
+def test_a_batch_that_cannot_be_written_costs_no_other(tmp_path):
+    logger = MetricsFile(tmp_path)
+    for step, name in ((1, "a"), (2, "bad\ud800"), (3, "a")):
+        logger.log_scalars(Scalars.of(step, {name: 0.5}))
+    with pytest.raises(UnicodeEncodeError):
+        logger.flush()
+    logger.flush()
+    assert (tmp_path / "metrics.csv").read_text() == HEADER + "1,a,0.5\n3,a,0.5\n"
+
+
+def test_a_batch_is_written_as_it_was_when_it_was_logged(tmp_path):
+    logger, values = MetricsFile(tmp_path), np.zeros(1)
+    for step in (1, 2):
+        values[:] = step
+        logger.log_scalars(Scalars((step,), {"a": values}).on_host())
+    logger.flush()
+    assert (tmp_path / "metrics.csv").read_text() == HEADER + "1,a,1.0\n2,a,2.0\n"
+
+
 def test_a_batch_becomes_floats_whatever_holds_it():
     batch = Scalars(
         range(2), {"array": np.array([0.5, 2], dtype=np.float32), "tensors": torch.tensor([1.5, 2.5])}

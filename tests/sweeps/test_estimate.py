@@ -74,6 +74,8 @@ def test_a_run_is_its_steps_and_what_stands_beside_them():
         ("val_check_interval=8 accumulate_grad_batches=4", 2),
         ("val_check_interval=40 check_val_every_n_epoch=null", 40),
         ("limit_train_batches=10", 10),
+        ("accumulate_grad_batches=8 check_val_every_n_epoch=3", 12),
+        ("val_check_interval=40 check_val_every_n_epoch=null accumulate_grad_batches=4", 10),
         ("limit_train_batches=10 check_val_every_n_epoch=2 val_check_interval=4", 14),
     ],
 )

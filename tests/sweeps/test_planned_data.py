@@ -111,7 +111,7 @@ def test_a_choice_without_an_effect_is_named(tmp_path, capsys):
         file.write_text(text)
     asked = ["--config-dir", str(tmp_path / "conf"), "experiment=own", "optimizer=slow,fast", "--dry-run"]
     assert main(["train", "-m", *asked, f"paths.outputs={tmp_path}"]) == 0
-    assert "optimizer=fast gives no run of its own: another value comes to" in capsys.readouterr().out
+    assert "optimizer=fast: no run of its own: its runs equal those of" in capsys.readouterr().out
 
 
 def test_a_search_places_its_rungs_by_the_length_that_the_data_gives(tmp_path, capsys):
@@ -129,5 +129,7 @@ def test_a_search_places_its_rungs_by_the_length_that_the_data_gives(tmp_path, c
     assert main(["train", "-m", *asked, "sweep.min_steps=4", "--dry-run"]) == 0
     said = capsys.readouterr().out
     assert "sweep.min_steps=4: the first validation comes after step 17, so the first rung is there" in said
+    assert main(["train", "-m", *asked, "trainer.max_epochs=1", "--dry-run"]) == 0
+    assert "none: the first validation comes at the end" in capsys.readouterr().out
     assert main(["train", "-m", *asked, "trainer.val_every_n_steps=3", "--dry-run"]) == 0
     assert "steps 3, 9, 27 of 68" in capsys.readouterr().out

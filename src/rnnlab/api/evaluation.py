@@ -171,8 +171,8 @@ def learned_from(run: Run, task: Any, data: Any) -> None:
             return
         if (share := data.known_to(own, "test")) > KNOWN:
             warn(
-                f"{100 * share:.3g}% of the text, in pieces of 64 characters, also stand in the text that the run was "
-                "trained on: its score is no score on new text"
+                f"{100 * share:.3g}% of the text also occurs, in pieces of up to 64 characters, in the text that the "
+                "run was trained on: there the score is no score on new text"
             )
 
 

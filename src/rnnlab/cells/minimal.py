@@ -1,6 +1,5 @@
 """minGRU and minLSTM (Feng et al. 2024, "Were RNNs all we needed?"): gates that see the input alone."""
 
-import functools
 from typing import Any, Literal, get_args
 
 import torch
@@ -12,6 +11,7 @@ from rnnlab.cells.description import Gate
 
 Candidate = Literal["linear", "positive"]
 SHUT = -40.0  # below it sigmoid(x) is exp(x) to all digits
+HALF = (torch.float16, torch.bfloat16)
 
 
 def positive(a: Tensor) -> Tensor:
@@ -19,16 +19,23 @@ def positive(a: Tensor) -> Tensor:
     return torch.where(a >= 0, a + 0.5, sigmoid(a))
 
 
-def exponentials(*sums: Tensor) -> list[Tensor]:
-    """exp(-a) for each of several gates' sums, for the ratios of the gates.
+def share(f: Tensor, i: Tensor) -> Tensor:
+    """The ratio f / (f + i) of two gates from their sums, as (1 + exp(-i)) / (2 + exp(-i) + exp(-f)).
 
-    Where all are below `SHUT`, ratios depend on their differences alone, and all are shifted up to it: the gates may be
-    so small that their sum is 0. What is then more than 20 below it counts as 20 below it, so that exp and its products
-    stay finite; ratios change by 2e-9 at most. Neither shift has a gradient.
+    Where both sums are below `SHUT`, the ratio depends on their difference alone, and both are shifted up to it: the
+    gates may be so small that f + i is 0. What is then more than 20 below it counts as 20 below it, so that exp and its
+    products stay finite; the ratio changes by 2e-9 at most. Neither shift has a gradient.
     """
-    largest = functools.reduce(torch.maximum, sums)
-    shifted = [a - torch.clamp(largest - SHUT, max=0).detach() for a in sums]
-    return [torch.exp(-(a + (torch.clamp(a, min=SHUT - 20) - a).detach())) for a in shifted]
+    if f.dtype in HALF:  # exp soon overflows
+        return share(f.float(), i.float()).to(f.dtype)
+    shift = torch.clamp(torch.maximum(f, i) - SHUT, max=0).detach()
+    b, a = (exp_of_minus(gate - shift) for gate in (f, i))
+    return (1 + a) * torch.reciprocal(2 + a + b)
+
+
+def exp_of_minus(x: Tensor) -> Tensor:
+    """exp(-x). An x further than 20 below `SHUT` counts as 20 below it, but not for the gradient."""
+    return torch.exp(-(x + (torch.clamp(x, min=SHUT - 20) - x).detach()))
 
 
 class MinGRU(Cell):
@@ -65,10 +72,7 @@ h' = (1 - z) h + z n"""
 
 
 class MinLSTM(Cell):
-    """The weights of old state and candidate add up to 1. The output is the new h. `candidate` as in `MinGRU`.
-
-    f / (f + i) is computed from the gates' sums as (1 + exp(-i)) / (2 + exp(-i) + exp(-f)).
-    """
+    """The weights of old state and candidate add up to 1. The output is the new h. `candidate` as in `MinGRU`."""
 
     paper = "Feng et al. 2024"
     named_gates = (
@@ -99,6 +103,5 @@ h' = f / (f + i) h + i / (f + i) n"""
         (h,) = state
         f, i, n = u.chunk(3, dim=-1)
         n = positive(n) if self.candidate == "positive" else n
-        a, b = exponentials(i, f)
-        h = n + (1 + a) * torch.reciprocal(2 + a + b) * (h - n)
+        h = n + share(f, i) * (h - n)
         return h, (h,)

@@ -248,8 +248,8 @@ class Chars(SequenceData):
         self._baselines.clear()
 
     def known_to(self, other: "Chars", split: Split) -> float:
-        """The share of a part, in pieces of 64 characters, that occurs in the training part of `other`, which was set
-        up with the same vocabulary.
+        """The share of a part, in pieces of up to 64 characters, that occurs in the training part of `other`, which was
+        set up with the same vocabulary.
         """
         return repeated(self._ids[split].numpy(), other._ids["train"].numpy())
 

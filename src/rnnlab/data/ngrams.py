@@ -70,7 +70,9 @@ def repeated(text: np.ndarray, known: np.ndarray, length: int = 64) -> float:
         length //= 2
     if length < 16:
         return 0.0
-    pieces, counts = np.unique(_hashes(text, length)[::length], return_counts=True)
+    step = max(CHUNK // length, 1) * length
+    hashed = [_hashes(text[start : start + step], length)[::length] for start in range(0, len(text), step)]
+    pieces, counts = np.unique(np.concatenate(hashed), return_counts=True)
     found = np.zeros(len(pieces), dtype=bool)
     bits = np.uint64((1 << 22) - 1)
     few = np.zeros(1 << 22, dtype=bool)  # of all hashes only those with such last bits are looked up

@@ -83,7 +83,8 @@ def card(run: Run, weights: str, words: str, checked: str, loading: str) -> str:
     results, scores = run.results, []
     baselines = results.get("baselines", {})
     for part in ("val", "test"):
-        mine = results.get("test", {}) if part == "test" else results.get(weights, {}).get("metrics", {})
+        chosen = results.get("best", {}) if weights == "best" else results.get("last", {})
+        mine = results.get("test", {}) if part == "test" else chosen.get("metrics", {})
         who = f"this model ({weights if part == 'test' else f'{weights}, validation'})"
         if part == "test" and weights != "best":  # a training tests its best weights
             who = "the run's best weights, not these"

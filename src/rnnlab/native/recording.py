@@ -72,7 +72,7 @@ def _packed(
     batches: Sequence[Scalars], names: Callable[[str], bytes], walls: Iterable[float]
 ) -> tuple[int, Library, tuple[Any, ...]] | None:
     """The most bytes that are written, the library, and the arguments of its functions; None where a step is below 0,
-    or a batch has no columns.
+    a batch has no columns, or a column has not one value for each step.
     """
     library = loaded()
     if library is None or not batches or not all(batch.columns for batch in batches):
@@ -91,6 +91,8 @@ def _packed(
             texts += own
         first, size = kinds[kind]
         rows = len(batch.steps)
+        if any(len(column) != rows for column in batch.columns.values()):
+            return None
         heads.append((rows, len(kind), first, wall))
         steps.extend(batch.steps)
         room += rows * (size + 46 * len(kind) + 46)

@@ -4,12 +4,11 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 from rnnlab.errors import UserError, counted
 from rnnlab.report import comparability
 from rnnlab.report.comparability import References
-from rnnlab.runs.record import ENDED
+from rnnlab.runs.record import ENDED, Record, Scored
 from rnnlab.runs.run import Run
 
 LOSS = "loss/val"
@@ -25,7 +24,7 @@ class Entry:
     """What a leaderboard uses of one run."""
 
     folder: Path
-    record: dict[str, Any]
+    record: Record
 
     @property
     def group(self) -> str:
@@ -33,7 +32,7 @@ class Entry:
         return self.record.get("group") or self.folder.name
 
     @property
-    def best(self) -> dict[str, Any]:
+    def best(self) -> Scored:
         return self.record.get("results", {}).get("best", {})
 
     @property

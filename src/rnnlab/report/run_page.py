@@ -13,7 +13,7 @@ from rnnlab.report.entry import spelled
 from rnnlab.report.numbers import number
 from rnnlab.report.style import page
 from rnnlab.runs.manifest import config_folders, manifest_rows
-from rnnlab.runs.record import EARLY
+from rnnlab.runs.record import EARLY, Record
 from rnnlab.runs.run import Run
 from rnnlab.terminal.run import facts
 from rnnlab.terminal.scores import PARTS, score_rows
@@ -86,7 +86,7 @@ def held(run: Run, folder: Path, pattern: str) -> tuple[list[Path], list[str]]:
     return sound, left_out[:MANY]
 
 
-def _head(run: Run, record: dict[str, Any]) -> str:
+def _head(run: Run, record: Record) -> str:
     label = spelled(record.get("label", "")) or "as the experiment stands"
     status = record.get("status", "?")
     said = [f"seed {run.config.get('seed')}", f"id {record.get('id')}", f"{record.get('created', '')[:16]}"]

@@ -14,7 +14,7 @@ from rnnlab.config.run_config import RunConfig
 from rnnlab.errors import UserError
 from rnnlab.runs.files import read_json
 from rnnlab.runs.metrics import read_metrics
-from rnnlab.runs.record import ConfigFile, Manifest, Overrides, Record, Status, misfit
+from rnnlab.runs.record import ConfigFile, Manifest, Overrides, Record, Results, Status, misfit
 from rnnlab.runs.yaml import read_yaml
 
 
@@ -75,7 +75,7 @@ class Folder:
     # ------------------------------------------------------------------ contents
 
     @property
-    def record(self) -> dict[str, Any]:
+    def record(self) -> Record:
         """run.json: id, experiment, status, times, results, and why the run failed; {} where there is no file.
 
         Raises UserError where it is damaged.
@@ -88,7 +88,7 @@ class Folder:
         return (self.folder / "run.json").exists()
 
     @property
-    def known(self) -> dict[str, Any]:
+    def known(self) -> Record:
         """The record, or {} where it is damaged, for code that must not raise."""
         try:
             return self.record
@@ -104,7 +104,7 @@ class Folder:
         return self.record.get("status")
 
     @property
-    def results(self) -> dict[str, Any]:
+    def results(self) -> Results:
         """The results: best and last metrics, those of the test part, baselines and floor; {} while there are none."""
         return self.record.get("results", {})
 

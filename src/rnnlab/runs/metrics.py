@@ -53,11 +53,9 @@ class Scalars:
         return Scalars(self.steps, columns)
 
     def on_host(self) -> "Scalars":
-        """The batch with columns that are float64 arrays or lists of floats."""
+        """The batch with columns that are float64 arrays, copied, or lists of floats."""
         columns = {
-            name: column
-            if isinstance(column, np.ndarray) and column.dtype == np.float64
-            else list(map(float, column))
+            name: np.array(column, np.float64) if isinstance(column, np.ndarray) else list(map(float, column))
             for name, column in self.columns.items()
         }
         return Scalars(self.steps, columns)

@@ -80,6 +80,7 @@ class Record(TypedDict, total=False):
     can_go_on: Any
     seconds: Number
     engine: dict[str, Text]
+    loggers: dict[str, Any]  # by which loggers outside rnnlab continue their output
     results: Results
 
 

@@ -67,11 +67,13 @@ def first_validation(config: RunConfig, known: int | None = None) -> int:
     trainer, of_epoch = config["trainer"], _of_epoch(config, known)
     if (steps := trainer.get("val_every_n_steps")) is not None:
         return steps
+    accumulated = trainer.get("accumulate_grad_batches", 1)
+    whole = math.ceil(of_epoch / accumulated)  # steps of an epoch: its last one may have fewer batches
     epochs, interval = trainer["check_val_every_n_epoch"], trainer["val_check_interval"]
-    due = of_epoch if interval is None else interval
-    before = ((epochs or 1) - 1) * of_epoch
-    after = before + (due if isinstance(due, int) else int(due * of_epoch))  # batches
-    return max(1, after // trainer.get("accumulate_grad_batches", 1))
+    interval = 1.0 if interval is None else interval
+    due = interval if isinstance(interval, int) else int(interval * of_epoch)  # batches, in the last epoch
+    before, due = divmod(due, of_epoch) if epochs is None or due == of_epoch else (0, due)
+    return max(1, ((epochs or 1) - 1 + before) * whole + due // accumulated)
 
 
 def _of_epoch(config: RunConfig, known: int | None) -> int:

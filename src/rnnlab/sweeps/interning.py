@@ -2,7 +2,9 @@
 
 import marshal
 import sys
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
+
+from rnnlab.runs.record import Record
 
 REPEATED = ("engine", "baselines", "floor", "facts", "metrics")  # parts of a record that many runs share
 
@@ -24,11 +26,14 @@ class Interner:
         except ValueError:  # it holds an object of the user's own
             return section
 
-    def record(self, record: dict[str, Any]) -> dict[str, Any]:
+    def record(self, record: Record) -> Record:
         """The record with its keys, texts and REPEATED parts shared with other records."""
+        return cast(Record, self._shared(cast("dict[str, Any]", record)))
+
+    def _shared(self, part: dict[str, Any]) -> dict[str, Any]:
         found: dict[str, Any] = {}
-        for key, value in record.items():
+        for key, value in part.items():
             if isinstance(value, dict):
-                value = self.section(value) if key in REPEATED else self.record(value)
+                value = self.section(value) if key in REPEATED else self._shared(value)
             found[sys.intern(key)] = sys.intern(value) if type(value) is str else value
         return found

@@ -17,7 +17,7 @@ from rnnlab.config.run_config import RunConfig
 from rnnlab.errors import Gone, UserError
 from rnnlab.runs.files import write_whole
 from rnnlab.runs.lock import Locked, lock
-from rnnlab.runs.record import ENDED
+from rnnlab.runs.record import ENDED, Record
 from rnnlab.runs.run import Run, now, reason, trace
 from rnnlab.runs.run_path import Place
 from rnnlab.runs.sources import files
@@ -49,7 +49,7 @@ class Outcome:
     number: int
     status: str  # finished, failed, stopped, pruned, or locked: another process trains it
     why: str = ""
-    record: dict[str, Any] = field(default_factory=dict)
+    record: Record = field(default_factory=Record)
     seconds: float = 0.0
     memory: int = 0  # bytes of the worker
     trained: bool = True  # False if another process had finished it meanwhile
@@ -126,7 +126,7 @@ def train_job(
     from rnnlab.training.train import train_config
 
     begin, run, trained = time.perf_counter(), Run(job.place.folder), False
-    unwritten: dict[str, Any] = {}  # the record of a failed run, if its folder cannot hold it
+    unwritten: Record = {}  # the record of a failed run, if its folder cannot hold it
 
     def began(trainer: "Trainer") -> None:
         nonlocal trained
@@ -168,7 +168,7 @@ def train_job(
     return Outcome(job.number, status, why, record, seconds, memory(), trained)
 
 
-def record_failure(run: Run, job: Job, error: BaseException) -> dict[str, Any]:
+def record_failure(run: Run, job: Job, error: BaseException) -> Record:
     """Marks a run as failed if the training has not done so itself (`Run.failing`).
 
     Returns {}, or the record where the folder cannot hold it: it was deleted, its disk is full, or it holds the results
@@ -186,7 +186,7 @@ def record_failure(run: Run, job: Job, error: BaseException) -> dict[str, Any]:
     if isinstance(error, Gone):
         return unwritten
     own = isinstance(error, SystemExit)  # the run's code exits, and would do so again
-    can_go_on = {"can_go_on": True} if is_under_way(run) and not own else {}
+    can_go_on: Record = {"can_go_on": True} if is_under_way(run) and not own else {}
     try:
         with lock(run.folder):
             if run.known.get("status") in ENDED:

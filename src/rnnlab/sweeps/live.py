@@ -4,7 +4,6 @@ import math
 import time
 from collections import Counter
 from collections.abc import Callable
-from typing import Any
 
 from rich.console import Group
 from rich.live import Live
@@ -15,7 +14,7 @@ from rich.text import Text
 
 from rnnlab.config.run_config import Part, as_dict
 from rnnlab.errors import counted
-from rnnlab.runs.record import EARLY, ENDED
+from rnnlab.runs.record import EARLY, ENDED, Record
 from rnnlab.sweeps.estimate import guessed_steps
 from rnnlab.sweeps.job import Outcome
 from rnnlab.sweeps.plan import Planned
@@ -123,7 +122,7 @@ class LiveView(View[Planned]):
             if trace.is_file():  # missing where the folder was deleted or its disk is full
                 self.print(f"        {trace}")
 
-    def compare(self, planned: Planned, record: dict[str, Any]) -> None:
+    def compare(self, planned: Planned, record: Record) -> None:
         """Keeps the best result; also called for runs that had finished before."""
         value = record.get("results", {}).get("best", {}).get("value", math.nan)
         if (

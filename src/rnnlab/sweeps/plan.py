@@ -11,7 +11,7 @@ from typing import Any, cast
 from rnnlab.config.run_config import RunConfig
 from rnnlab.errors import UserError, counted
 from rnnlab.runs.identity import leaves
-from rnnlab.runs.record import ENDED
+from rnnlab.runs.record import ENDED, Record
 from rnnlab.runs.run import Run
 from rnnlab.runs.run_path import Place
 from rnnlab.runs.sources import KNOWN, Today, why_stale
@@ -69,7 +69,7 @@ class Plan:
     same: dict[tuple[str, ...], str] = field(default_factory=dict)
     swept: list[str] = field(default_factory=list)  # keys with several values
     # {folder of a finished run: its run.json}
-    records: dict[Path, dict[str, Any]] = field(default_factory=dict)
+    records: dict[Path, Record] = field(default_factory=dict)
     damaged: list[str] = field(default_factory=list)  # messages about damaged run.json files
     notes: Counter[str] = field(default_factory=Counter)  # {warning: number of runs that would give it}
     measured: set[str] = field(default_factory=set)  # metrics of the validations, as far as known

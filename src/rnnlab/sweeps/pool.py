@@ -52,7 +52,7 @@ class Pool(Protocol):
 
     def stop(self, worker: WorkerHandle, by: int = signal.SIGTERM) -> None:
         """Asks a worker to write a checkpoint and exit; by SIGKILL ends it at once. `by`: the signal that the sweep was
-        stopped with, which the run's record names.
+        stopped with, which the run's record names; Ray's workers get none.
         """
 
     def close(self, worker: WorkerHandle) -> str:

@@ -6,14 +6,13 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from shlex import quote
-from typing import Any
 
 from rnnlab.errors import RunFailed, counted
 from rnnlab.report.entry import Entry, why_no_score
 from rnnlab.report.leaderboard import leaderboard
 from rnnlab.report.numbers import number
 from rnnlab.report.table import table
-from rnnlab.runs.record import ENDED
+from rnnlab.runs.record import ENDED, Record
 from rnnlab.signals import NAMES, exit_code
 from rnnlab.sweeps.job import Outcome
 from rnnlab.sweeps.plan import Plan, Planned
@@ -31,7 +30,7 @@ class Sweep:
     """A plan and its results. `records`: {folder of a run: content of its run.json}."""
 
     plan: Plan
-    records: dict[Path, dict[str, Any]] = field(default_factory=dict)
+    records: dict[Path, Record] = field(default_factory=dict)
     outcomes: list[tuple[Planned, Outcome]] = field(default_factory=list)  # of runs trained now
     stopped: str = ""  # why not all runs were started; "" where all were
     left: str = ""  # what was not trained to its end, such as "3 runs"
@@ -39,7 +38,7 @@ class Sweep:
     def count(self, status: str) -> int:
         return sum(outcome.status == status for _, outcome in self.outcomes)
 
-    def record(self, planned: Planned) -> dict[str, Any]:
+    def record(self, planned: Planned) -> Record:
         return self.records.get(planned.place.folder, {})
 
     def objective(self, planned: Planned) -> float:

@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from types import FrameType
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 from rnnlab.errors import RunFailed, UserError, warn
 from rnnlab.runs.files import write_whole
 from rnnlab.runs.lock import is_locked, lock
-from rnnlab.runs.record import ENDED
+from rnnlab.runs.record import ENDED, Record
 from rnnlab.runs.run import now
 from rnnlab.signals import listening
 from rnnlab.sweeps.due_run import DueRun
@@ -308,7 +308,7 @@ class Scheduler(Generic[R]):
         if not self.stopping and self._kinds[worker.kind] < self.pool.room(worker.kind):
             self._start_worker(worker.kind, worker.gpu)
 
-    def _record_failure(self, number: int, why: str) -> dict[str, Any]:
+    def _record_failure(self, number: int, why: str) -> Record:
         """Marks a run as failed for an outside reason, so that it can resume; returns its record.
 
         Where its folder was deleted, its disk is full, or another process trains it, only the returned record changes.
@@ -316,7 +316,7 @@ class Scheduler(Generic[R]):
         run = self.due[number].run
         if run.known.get("status") in (*ENDED, "failed"):
             return run.known
-        failed = {"status": "failed", "ended": now(), "why": why, "can_go_on": True}
+        failed: Record = {"status": "failed", "ended": now(), "why": why, "can_go_on": True}
         try:
             if run.is_there:
                 with lock(run.folder):
@@ -369,6 +369,6 @@ class Scheduler(Generic[R]):
         return listening(self._note_signal) if in_main else nullcontext()
 
 
-def ending(record: dict[str, Any]) -> Ending:
+def ending(record: Record) -> Ending:
     """What tells an end of a run from an earlier one, whose second may be the same."""
     return record.get("status"), record.get("ended"), record.get("results", {}).get("steps")

@@ -5,12 +5,11 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
 
 from rnnlab.config.run_config import RunConfig, SweepConfig
 from rnnlab.errors import UserError, counted
 from rnnlab.report.entry import LOSS
-from rnnlab.runs.record import ENDED
+from rnnlab.runs.record import ENDED, Record
 from rnnlab.runs.run import Run, legible, silently
 from rnnlab.runs.sources import Today, why_stale
 from rnnlab.sweeps import samplers
@@ -176,7 +175,7 @@ class Search(Source[Planned]):
         self._waiting.append((trial, 0))
         self.study.note(trial, asked=True)
 
-    def _finished(self, trial: Trial, record: dict[str, Any]) -> None:
+    def _finished(self, trial: Trial, record: Record) -> None:
         values = self.study.values_of(record)
         if not all(map(math.isfinite, values)):
             trial.state = "failed"
@@ -256,9 +255,9 @@ def describe(search: Search, took: float) -> list[str]:
     if len(search.space.seeds) > 1:
         lines.append(f"  {'seed':24} {len(search.space.seeds)} in each trial")
     if search.judges:
-        lines.append(
-            f"  {'rungs':24} steps {', '.join(f'{at:,}' for at in search.rungs)} of {search.steps:,}"
-        )
+        steps = f"steps {', '.join(f'{at:,}' for at in search.rungs)} of {search.steps:,}"
+        none = "none: the first validation comes at the end, so that nothing is pruned"
+        lines.append(f"  {'rungs':24} {steps if search.rungs else none}")
         if (options["min_steps"] or search.first) < search.first:
             lines.append(f"sweep.min_steps={options['min_steps']}: the first validation comes after step "
                          f"{search.first:,}, so the first rung is there")  # fmt: skip

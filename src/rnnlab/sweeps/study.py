@@ -13,12 +13,12 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, cast
 
 from rnnlab.config.run_config import RunConfig, SweepConfig, as_dict
 from rnnlab.errors import UserError, nearest, warn
 from rnnlab.runs.metrics import as_logged
-from rnnlab.runs.record import ENDED
+from rnnlab.runs.record import ENDED, Record
 from rnnlab.runs.run import Run, runs, silently
 from rnnlab.runs.trials import JOURNAL, TOLD, append, read_journal
 from rnnlab.sweeps import samplers
@@ -158,11 +158,12 @@ class Study:
         )
         self.note(trial, rungs=samplers.passed(told))
 
-    def values_of(self, record: dict[str, Any]) -> list[float]:
+    def values_of(self, record: Record) -> list[float]:
         """The objectives of a run; NaN for one that it does not have."""
         results = record.get("results", {})
         best = results.get("best", {})
-        known = best.get("metrics", {}) | {k: results[k] for k in OF_RESULTS if k in results}
+        counts = cast("dict[str, int]", results)
+        known = best.get("metrics", {}) | {k: counts[k] for k in OF_RESULTS if k in counts}
         known |= {SECONDS: record.get("seconds", math.nan)}
         more = [float(known.get(name, math.nan)) for name in self.options["objectives"]]
         return [best.get("value", math.nan), *more]

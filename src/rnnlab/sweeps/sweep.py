@@ -138,9 +138,13 @@ def _headlines(plan: Plan, took: float, reruns_stale: bool) -> list[str]:
     lines = [f"{', '.join(words)}; planned in {took:.2f} s"]
     if ineffective := plan.ineffective():
         more = f" and {len(ineffective) - SHOWN_VALUES:,} more" if len(ineffective) > SHOWN_VALUES else ""
-        gives = "gives no run of its own" if len(ineffective) == 1 else "give no runs of their own"
-        lines.append(f"{', '.join(ineffective[:SHOWN_VALUES])}{more} {gives}: another value comes to the same, or the "
-                     "experiment sets the same keys")  # fmt: skip
+        of = (
+            "no run of its own: its runs equal those"
+            if len(ineffective) == 1
+            else "no runs of their own: they equal those"
+        )
+        lines.append(f"{', '.join(ineffective[:SHOWN_VALUES])}{more}: {of} of other values, or the experiment sets the "
+                     "same keys")  # fmt: skip
     lines += [f"sweep.exclude: {condition} matches no point" for condition in plan.unmatched]
     lines += [
         f"{why}; the run is trained again, from its checkpoint if that is whole" for why in plan.damaged

@@ -25,7 +25,7 @@ from rnnlab.runs.config_diff import config_diffs
 from rnnlab.runs.identity import leaves
 from rnnlab.runs.lock import is_locked
 from rnnlab.runs.metrics import DERIVED
-from rnnlab.runs.record import ENDED
+from rnnlab.runs.record import ENDED, Record
 from rnnlab.runs.run import Run, silently, since_1970
 from rnnlab.tensorboard.columns import ASIDE, outcome, parameters
 from rnnlab.tensorboard.places import Place, standing
@@ -40,7 +40,7 @@ FRESH_S = 2.0  # seconds in which the folder is not read again
 class Member(NamedTuple):
     name: str  # in TensorBoard
     run: Run
-    record: dict[str, Any]  # run.json
+    record: Record  # run.json
     status: str  # at present: "running" only if a process holds the lock
 
 
@@ -72,7 +72,7 @@ class Known(NamedTuple):
     """The content of a run.json that was read before."""
 
     stamp: int
-    record: dict[str, Any]
+    record: Record
 
 
 class Sessions:
@@ -155,7 +155,7 @@ class Sessions:
                 break
         return list(groups.values())
 
-    def _record(self, path: Path) -> dict[str, Any]:
+    def _record(self, path: Path) -> Record:
         try:
             stamp = path.stat().st_mtime_ns
             if path not in self._known or self._known[path].stamp != stamp:

@@ -88,7 +88,8 @@ def facts(run: Run) -> list[str]:
                 f"test mse over the realised noise of the test targets: {results['test']['mse'] / noise:.3f}"
             )
     scored = next((part for part in ("test", "val", "train") if part in results.get("baselines", {})), "")
-    ours = results.get(scored, {}) or metrics_of(results.get("best") or {"metrics": {}})
+    ours = {"test": results.get("test"), "train": results.get("train")}.get(scored)
+    ours = ours or metrics_of(results.get("best") or {"metrics": {}})
     held = results.get("baselines", {}).get(scored, {}).get("persistence", {}).get("mse")
     if held is not None and ours.get("mse", 0.0) > held:
         lines.append(f"persistence (the last value repeated) beats this model: its mse is {number(held)}")

@@ -3,12 +3,12 @@
 import os
 import re
 import sys
-from typing import Any
 
 from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from rnnlab.runs.record import Results, Scored
 from rnnlab.runs.run import Run
 from rnnlab.terminal.console import Console
 from rnnlab.terminal.screen import one_line
@@ -27,14 +27,13 @@ def results_table(run: Run) -> Table | Group:
     return score_table({title: part for part, title in PARTS.items() if part in measured}, metrics, rows)
 
 
-def score_rows(results: dict[str, Any]) -> tuple[list[str], list[Row]]:
+def score_rows(results: Results) -> tuple[list[str], list[Row]]:
     """The metrics in a run's results, and the rows of their table: best, last, baselines, floor."""
     best, last = results.get("best"), results.get("last")
     if is_plain(results):
         return plain_rows(results)
-    scores = {
-        part: {k: v for k, v in results.get(part, {}).items() if k != "loss"} for part in ("train", "test")
-    }
+    scored = {"train": results.get("train", {}), "test": results.get("test", {})}
+    scores = {part: {k: v for k, v in found.items() if k != "loss"} for part, found in scored.items()}
     rows: list[Row] = []
     if best and "value" not in best:
         rows.append((f"last, step {best['step']:,}", scores | {"val": metrics_of(best)}, "bold"))
@@ -53,14 +52,14 @@ def score_rows(results: dict[str, Any]) -> tuple[list[str], list[Row]]:
     return list((best and metrics_of(best)) or scores["train"] or scores["test"]), rows
 
 
-def is_plain(results: dict[str, Any]) -> bool:
+def is_plain(results: Results) -> bool:
     """Whether the results come from a user-defined module, which may use any names of metrics."""
     measured = results.get("best", {}).get("metrics", {}) | results.get("last", {}).get("metrics", {})
     ours = results.get("train", {}) | results.get("test", {})
     return not any(name.startswith("metric/") for name in measured) and (bool(measured) or len(ours) < 2)
 
 
-def plain_rows(results: dict[str, Any]) -> tuple[list[str], list[Row]]:
+def plain_rows(results: Results) -> tuple[list[str], list[Row]]:
     best, last = results.get("best", {}), results.get("last", {})
     rows: list[Row] = []
     first = "best" if "value" in best else "last"  # nothing was validated: these are the last weights
@@ -127,7 +126,7 @@ def score_table(parts: dict[str, str], metrics: list[str], rows: list[Row]) -> T
     return table
 
 
-def metrics_of(at: dict[str, Any]) -> dict[str, float]:
+def metrics_of(at: Scored) -> dict[str, float]:
     metrics = at["metrics"]
     named = {k.removeprefix("metric/"): v for k, v in metrics.items() if k.startswith("metric/")}
     return named or metrics

@@ -22,7 +22,7 @@ from rnnlab.runs.identity import leaves
 from rnnlab.runs.load import read_checkpoint, refuse_foreign
 from rnnlab.runs.lock import lock
 from rnnlab.runs.manifest import config_folders
-from rnnlab.runs.record import ENDED
+from rnnlab.runs.record import ENDED, Record
 from rnnlab.runs.run import Run, now
 from rnnlab.training.assembly import is_a
 from rnnlab.training.checkpoints import WholeFiles
@@ -190,8 +190,9 @@ def prepare(child: Run, parent: Run, display: Display) -> None:
         go_on(checkpoint)
         WholeFiles().save_checkpoint(checkpoint, child.last_checkpoint)
         shutil.copy(parent.manifest_file, child.manifest_file)  # records the data that it has been trained on
-        about = {"status": "stopped", "created": now(), "parent": str(parent.folder)}
-        about |= {key: parent.known[key] for key in ("seconds",) if key in parent.known}
+        about: Record = {"status": "stopped", "created": now(), "parent": str(parent.folder)}
+        if "seconds" in parent.known:
+            about["seconds"] = parent.known["seconds"]
         write_json(child.folder / "run.json", about, durable=True)  # last: without it there is no run
 
 

@@ -5,6 +5,7 @@ import os
 import time
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -47,9 +48,20 @@ class Journal:
     def write(self, content: bytes) -> None:
         """Appends bytes after the scalars so far."""
         if self.waiting:
-            waiting, self.waiting = self.waiting, []
-            times, self.times = self.times, []
-            self.buffer += self.encode(waiting, times)
+            failure = None
+            try:
+                made = self.encode(self.waiting, self.times)
+            except (
+                Exception
+            ) as error:  # the other batches must not be lost with the one that cannot be encoded
+                made, failure = b"", error
+                for batch, at in zip(self.waiting, self.times, strict=True):
+                    with suppress(Exception):
+                        made += self.encode([batch], [at])
+            self.buffer += made
+            self.waiting, self.times = [], []
+            if failure is not None:
+                raise failure
         self.buffer += content
 
     def flush(self) -> int:
