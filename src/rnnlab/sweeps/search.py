@@ -258,7 +258,7 @@ def describe(search: Search, took: float) -> list[str]:
         steps = f"steps {', '.join(f'{at:,}' for at in search.rungs)} of {search.steps:,}"
         none = "none: the first validation comes at the end, so that nothing is pruned"
         lines.append(f"  {'rungs':24} {steps if search.rungs else none}")
-        if (options["min_steps"] or search.first) < search.first:
+        if search.rungs and (options["min_steps"] or search.first) < search.first:
             lines.append(f"sweep.min_steps={options['min_steps']}: the first validation comes after step "
                          f"{search.first:,}, so the first rung is there")  # fmt: skip
     measured = [d.key for d in search.space.dimensions if d.key.lstrip("+") in UNITS]
