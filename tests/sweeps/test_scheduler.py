@@ -82,7 +82,9 @@ def finished(job, worker):
     return Outcome(job.number, "finished", memory=100)
 
 
-def scheduled(tmp_path, kinds, pool, answer=finished, config=dict, end=FakeServer.end, **before):
+def scheduled(
+    tmp_path, kinds, pool, answer=finished, config=dict, end=FakeServer.end, restart=False, **before
+):
     due = []
     for i, kind in enumerate(kinds):
         run = Run(tmp_path / str(i))
@@ -94,7 +96,7 @@ def scheduled(tmp_path, kinds, pool, answer=finished, config=dict, end=FakeServe
     server = FakeServer(answer)
     server.end = end
     scheduler = Scheduler(LocalPool(server), pool, View(), ["rnnlab"])
-    outcomes = scheduler.run(due)
+    outcomes = scheduler.run(due, restart)
     for thread in server.threads:
         thread.join()  # it may still be reading what it was sent; behind that it finds the end
     return outcomes, server, scheduler
@@ -375,6 +377,20 @@ def test_a_signal_while_a_run_is_handed_out_reaches_its_worker(tmp_path, monkeyp
     )
     assert {i: o.status for i, o in outcomes.items()} == {0: "stopped"}
     assert scheduler.stopping == by.name and server.workers[0].jobs == [0]
+
+
+def test_a_stale_run_that_another_sweep_trains_meanwhile_is_not_trained_once_more(tmp_path):
+    restarts = {}
+
+    def answer(job, worker):
+        restarts[job.number] = job.restart
+        Run(tmp_path / "1").update(ended="after this sweep was planned")
+        return finished(job, worker)
+
+    scheduled(
+        tmp_path, ["cpu"] * 3, PoolOptions({"cpu": 1}), answer, restart=True, status="finished", ended="then"
+    )
+    assert restarts == {0: True, 1: False, 2: True}
 
 
 def test_a_run_that_finished_as_the_sweep_was_stopped_has_finished_also_where_its_worker_could_not_say_so(

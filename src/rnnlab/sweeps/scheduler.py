@@ -111,6 +111,7 @@ class Scheduler(Generic[R]):
         for i, planned in enumerate(due):
             self.waiting.setdefault(planned.accelerator, deque()).append(i)
         self.locked: dict[int, float] = {}  # {run that another process trains: when to try again}
+        self._ended = {i: ending(p.run.known) for i, p in enumerate(due) if p.status in ENDED}
         with self._listening():
             try:
                 while len(self.workers) > len(self.idle) or self._runs_left():
@@ -210,7 +211,9 @@ class Scheduler(Generic[R]):
             elif queue and self._at_work[worker.kind] < self.options.workers.get(worker.kind, 1):
                 number = queue.popleft()
                 planned = self.due[number]
-                finished, begun = planned.status in ENDED, number in self._begun
+                now_ended, finished = ending(planned.run.known), planned.status in ENDED
+                # also where another sweep has trained it since: it is not trained again for the same reason
+                begun = number in self._begun or now_ended != self._ended.get(number, now_ended)
                 config = planned.config | {"rerun": False} if begun else planned.config
                 job = Job(number, config, planned.place, planned.overrides,
                           [*self.command, *planned.overrides], self.restart and finished and not begun,
@@ -218,7 +221,7 @@ class Scheduler(Generic[R]):
                 worker.job, worker.since, worker.lends = number, time.monotonic(), False
                 self.idle.remove(worker)
                 self._at_work[worker.kind] += 1
-                worker.before = ending(planned.run.known)
+                worker.before = now_ended
                 try:
                     self.pool.send(worker, job)
                 except OSError:  # the worker is dead; `_receive` handles that
