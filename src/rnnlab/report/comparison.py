@@ -42,7 +42,7 @@ class Difference(NamedTuple):
     alone: tuple[int, int] = (
         0,
         0,
-    )  # scores of the first and of the second side that have no pair in the other
+    )  # scores of the first side without a pair in the second, and of the second
 
     @property
     def effect(self) -> float:

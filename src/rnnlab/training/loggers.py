@@ -51,10 +51,8 @@ class Journal:
             failure = None
             try:
                 made = self.encode(self.waiting, self.times)
-            except (
-                Exception
-            ) as error:  # the other batches must not be lost with the one that cannot be encoded
-                made, failure = b"", error
+            except Exception as error:
+                made, failure = b"", error  # the others must not be lost with the one that cannot be encoded
                 for batch, at in zip(self.waiting, self.times, strict=True):
                     with suppress(Exception):
                         made += self.encode([batch], [at])

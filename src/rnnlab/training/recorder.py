@@ -121,9 +121,8 @@ class Recorder(Callback):
             self.first_loss = losses[0]
         most = sys.float_info.max
         limit = min(self.limit, most)
-        if (
-            -most <= min(losses) and max(losses) <= limit and math.isfinite(sum(losses))
-        ):  # the usual case, in less time
+        # the usual case, in less time
+        if -most <= min(losses) and max(losses) <= limit and math.isfinite(sum(losses)):
             return len(losses)
         return next((i for i, loss in enumerate(losses) if not -most <= loss <= limit), len(losses))
 
