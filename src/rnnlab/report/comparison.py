@@ -39,10 +39,7 @@ class Difference(NamedTuple):
     scale: Scale
     level: float  # of each interval, so that all intervals together hold with 95%
     lower_is_better: bool
-    alone: tuple[int, int] = (
-        0,
-        0,
-    )  # scores of the first side without a pair in the second, and of the second
+    alone: tuple[int, int] = (0, 0)  # scores of the first side, and of the second, without a pair
 
     @property
     def effect(self) -> float:
