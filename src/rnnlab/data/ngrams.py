@@ -61,10 +61,10 @@ class NGram:
 
 
 def repeated(text: np.ndarray, known: np.ndarray, length: int = 64) -> float:
-    """The share of the pieces of `length` ids of `text` (N) that occur somewhere in `known` (M); both are integers.
+    """The share of a text that occurs in another one; `text` (N) and `known` (M) are ids of characters.
 
-    The pieces follow each other without overlap; those of a text below `length` ids are shorter by half, and again, but
-    not shorter than 16: of less than that the share is 0.
+    `text` is cut into pieces of `length` ids, and each is looked for everywhere in `known`. A shorter text is cut into
+    pieces of 32 or 16 ids; a text of fewer than 16 ids gives 0.
     """
     while length > len(text):
         length //= 2

@@ -92,7 +92,9 @@ class Plan:
         return " ".join(f"{short[key].lstrip('+')}={value}" for key, value in values.items())
 
     def ineffective(self) -> list[str]:
-        """The swept choices of which each point gives the same run as another point, in the spelling of a command."""
+        """The swept choices, as KEY=VALUE, that give no run of their own: each of their points gives the same run as an
+        earlier point.
+        """
         texts = dict.fromkeys(text for repeated in self.same for text in repeated)
         effective = {a.text for planned in self.runs for a in planned.point} if texts else set()
         effective |= {a.text for point, _ in self.invalid for a in point} if texts else set()
